@@ -1,0 +1,86 @@
+"""Refuse options that make no sense, or do not fit the data, with a message that says what to type."""
+
+import numpy as np
+
+from datamodules.errors import UserError, nearest
+from datamodules.splits import BROKEN, TRAIN
+
+
+def check_arguments(
+    name: str,
+    image_size: int,
+    channels: int,
+    batch_size: int,
+    classes: list[str | int] | None,
+    n_images: int | None,
+    val_fraction: float,
+    test_fraction: float,
+) -> None:
+    """Raise UserError for what is wrong whatever the data; `name` is the data module's."""
+    _expect(name, "image_size", image_size, image_size >= 1, "at least 1 pixel", "64")
+    _expect(name, "channels", channels, channels in (1, 3), "1 (grey) or 3 (RGB)", "3")
+    _expect(name, "batch_size", batch_size, batch_size >= 1, "at least 1 image", "64")
+    if n_images is not None:
+        _expect(name, "n_images", n_images, n_images >= 1, "at least 1 image", "100 (or leave it out for all images)")
+    for option, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
+        _expect(name, option, fraction, 0 <= fraction < 1, "a fraction in [0, 1)", "0.1")
+    if val_fraction + test_fraction >= 1:
+        raise UserError(
+            f"{name}: val_fraction {val_fraction} and test_fraction {test_fraction} leave no train images. "
+            "Expected a sum below 1; type --data.val_fraction 0.1 --data.test_fraction 0.1."
+        )
+    if classes is not None and (not classes or len(set(map(str, classes))) < len(classes)):
+        raise UserError(
+            f"{name}: classes is {classes}. Expected one or more different names; type for example "
+            "--data.classes '[cat, dog]', or leave it out for all classes."
+        )
+
+
+def _expect(name: str, option: str, value: float, fine: bool, expected: str, example: str) -> None:
+    if not fine:
+        raise UserError(f"{name}: {option} is {value}. Expected {expected}; type --data.{option} {example}.")
+
+
+def select_classes(
+    name: str, wanted: list[str] | None, known: list[str], labels: np.ndarray, parts: np.ndarray
+) -> tuple[list[str], np.ndarray]:
+    """Number the chosen classes from 0 in the order given.
+
+    Args:
+        name: The data module's, for messages.
+        wanted: Class names, or None for all.
+        known: The source's class names.
+        labels: (N,) int64 indices into `known`, or BROKEN.
+        parts: (N,) int8, the split of each image.
+
+    Returns:
+        The chosen names, and (N,) int64 labels with BROKEN for images of no chosen class.
+    """
+    for word in wanted or []:
+        if word not in known:
+            shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+            raise UserError(
+                f"{name}: there is no class {word!r}.{nearest(word, known)} Found the classes {shown}; "
+                f"type --data.classes with some of them."
+            )
+    chosen = known if wanted is None else wanted
+    sources = [known.index(word) for word in chosen]
+    readable = labels != BROKEN
+    totals = np.bincount(labels[readable], minlength=len(known))
+    in_train = np.bincount(labels[readable & (parts == TRAIN)], minlength=len(known))
+    for word, source in zip(chosen, sources, strict=True):
+        if not in_train[source]:
+            usable = [other for other, count in zip(known, in_train, strict=True) if count]
+            _refuse_empty(name, word, int(totals[source]), usable)
+    table = np.full(len(known) + 1, BROKEN, dtype=np.int64)  # the last place answers for BROKEN, which is -1
+    table[sources] = np.arange(len(sources))
+    return list(chosen), table[labels]
+
+
+def _refuse_empty(name: str, word: str, total: int, usable: list[str]) -> None:
+    found = f"has no train images ({total} are held out)" if total else "has no images that can be read"
+    example = ", ".join(usable[:3]) + (", ..." if len(usable) > 3 else "")
+    raise UserError(
+        f"{name}: the class {word!r} {found}. Expected at least one; add images to it, or name the classes to use: "
+        f"--data.classes '[{example}]'."
+    )

@@ -1,0 +1,33 @@
+"""Where inputs are looked for and where decoded data is kept. Free of torch."""
+
+import os
+from pathlib import Path
+
+search_folders: list[Path] = []
+"""Further folders for relative inputs; the CLI appends the project folder of each --config."""
+
+
+def find_input(path: str | Path) -> Path:
+    """The absolute place of an input, whichever directory the command is typed in.
+
+    Args:
+        path: Absolute, `~`-relative, or relative to the current directory or one of `search_folders`.
+
+    Returns:
+        The first place that exists; where none does, the one in the current directory, for the caller to report.
+    """
+    path = Path(path).expanduser()
+    places = [folder / path for folder in (Path.cwd(), *search_folders)]  # an absolute path wins over any folder
+    return next((place for place in places if place.exists()), places[0])
+
+
+def places_searched(path: str | Path) -> str:
+    """The places `find_input` looks at, for the message that nothing is there."""
+    path = Path(path).expanduser()
+    folders = [] if path.is_absolute() else [Path.cwd(), *search_folders]
+    return " and ".join(dict.fromkeys(str(folder / path) for folder in folders)) or str(path)
+
+
+def cache_folder() -> Path:
+    """The folder for downloads and decoded images: $LIT_GEN_CACHE, else ~/.cache/lit_gen (not created here)."""
+    return Path(os.environ.get("LIT_GEN_CACHE") or "~/.cache/lit_gen").expanduser().absolute()

@@ -1,0 +1,115 @@
+"""Pixels in and out of [-1, 1], and images of any size and mode into square uint8 arrays.
+
+The only place that knows the range [-1, 1]: data modules, grids and metrics all come through here.
+"""
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional
+
+GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R 601 luma, as in PIL's convert("L")
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """uint8 pixels -> what networks see.
+
+    Args:
+        pixels: (..., C, H, W), uint8.
+
+    Returns:
+        The same shape, float32 in [-1, 1]; 0 becomes -1 and 255 becomes 1.
+    """
+    return pixels.to(torch.float32).div_(127.5).sub_(1.0)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """What networks make -> uint8 pixels; the exact inverse of `to_float`.
+
+    Args:
+        images: (..., C, H, W), floating, meant to be in [-1, 1]; values outside are clamped.
+
+    Returns:
+        The same shape, uint8, rounded to the nearest.
+    """
+    return images.detach().to(torch.float32).add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def centre_crop(pixels: Tensor) -> Tensor:
+    """Cut the largest central square: (N, C, H, W) -> (N, C, S, S) with S = min(H, W)."""
+    height, width = pixels.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[..., top : top + side, left : left + side]
+
+
+def resize(pixels: Tensor, image_size: int) -> Tensor:
+    """Antialiased bicubic resize: (N, C, H, W) uint8 -> (N, C, image_size, image_size) uint8."""
+    if pixels.shape[-2:] == (image_size, image_size):
+        return pixels
+    size = (image_size, image_size)
+    return functional.interpolate(pixels, size=size, mode="bicubic", antialias=True, align_corners=False)
+
+
+def set_channels(pixels: Tensor, channels: int) -> Tensor:
+    """Grey <-> colour: (N, 1 or 3, H, W) uint8 -> (N, channels, H, W) uint8."""
+    if pixels.shape[1] == channels:
+        return pixels
+    if channels == 3:
+        return pixels.expand(-1, 3, -1, -1)
+    weights = torch.tensor(GREY_WEIGHTS).view(1, 3, 1, 1)
+    return (pixels * weights).sum(1, keepdim=True).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def fit_array(pixels: np.ndarray, image_size: int, channels: int) -> np.ndarray:
+    """A whole small set at once: (N, H, W) or (N, C, H, W) uint8 -> (N, channels, image_size, image_size) uint8."""
+    if pixels.ndim == 3:
+        pixels = pixels[:, None]
+    fitted = set_channels(resize(centre_crop(torch.from_numpy(pixels)), image_size), channels)
+    return fitted.contiguous().numpy()
+
+
+def fit_image(image: Image.Image, image_size: int, channels: int, background: int = 255) -> np.ndarray:
+    """Any PIL image -> a square uint8 array: EXIF rotation, alpha, centre crop, antialiased resize.
+
+    Args:
+        image: Any mode and size.
+        image_size: Side of the result in pixels.
+        channels: 1 (grey) or 3 (RGB).
+        background: Grey level in [0, 255] that shows through transparent pixels.
+
+    Returns:
+        (channels, image_size, image_size), uint8.
+
+    Raises:
+        OSError, ValueError: The image is damaged or empty.
+    """
+    # A JPEG can be decoded at 1/2, 1/4 or 1/8 for a fraction of the time; twice the target leaves room to antialias.
+    image.draft(None, (2 * image_size, 2 * image_size))
+    image = _flatten(ImageOps.exif_transpose(image), background)
+    image = image.convert("L" if channels == 1 else "RGB")
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    image = image.resize((image_size, image_size), Image.Resampling.BICUBIC, box=box)
+    pixels = np.asarray(image)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _flatten(image: Image.Image, background: int) -> Image.Image:
+    """Whatever the mode, an image of 8 bits a channel without transparency."""
+    if image.mode == "F":
+        # Floating TIFFs come in [0, 1] or in [0, 255]; the file does not say which.
+        values = np.nan_to_num(np.asarray(image))
+        return _grey(values * 255 if values.max() <= 1 else values)
+    if image.mode.startswith("I"):  # I;16, I;16B and I: PIL reads 16-bit files into them, and leaves the scale alone
+        return _grey(np.asarray(image, dtype=np.float32) / 257)
+    if "A" in image.mode.upper() and image.mode != "LAB" or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, (background,) * 3 + (255,)), image)
+    return image
+
+
+def _grey(values: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))

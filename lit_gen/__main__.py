@@ -1,0 +1,74 @@
+"""python -m lit_gen: Lightning's subcommands and those in lit_gen/commands."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from lit_gen.errors import UserError, nearest
+
+LIGHTNING = {
+    "fit": "train a model: fit --config experiments/gan_mnist5k.yaml",
+    "validate": "measure a checkpoint on the validation images: validate --config ... --ckpt_path last",
+    "test": "measure a checkpoint on the test images: test --config ... --ckpt_path last",
+}
+USAGE = """\
+lit_gen trains generative models on small image sets and moves what they learnt to another one.
+
+usage: python -m lit_gen COMMAND [options]
+
+{commands}
+
+Begin with      python -m lit_gen fit --config experiments/gan_mnist5k.yaml
+All options     python -m lit_gen fit --help
+One class       python -m lit_gen fit --model.help GAN
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs one command; a user's mistake becomes one message and exit status 2."""
+    args = sys.argv[1:] if argv is None else argv
+    try:
+        run(args)
+    except UserError as error:
+        sys.stderr.write(f"lit_gen: {error}\n")
+        sys.exit(2)
+
+
+def run(args: list[str]) -> None:
+    """Dispatches to Lightning or to the file in lit_gen/commands that has the command's name."""
+    commands = own_commands()
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(overview(commands))
+    elif args[0] in LIGHTNING:
+        from lit_gen.cli import run_lightning
+
+        run_lightning(args)
+    elif args[0] in commands:
+        from lit_gen.cli import run_function
+
+        run_function(getattr(import_module(f"lit_gen.commands.{args[0]}"), args[0]), args[1:])
+    else:
+        names = [*LIGHTNING, *commands]
+        raise UserError(
+            f'There is no command "{args[0]}"; there are {", ".join(names)}.{nearest(args[0], names)}\n'
+            "Type python -m lit_gen for what each of them does."
+        )
+
+
+def own_commands() -> dict[str, str]:
+    """The commands in lit_gen/commands with the first line of their docstrings, read without importing torch."""
+    files = sorted(Path(__file__).with_name("commands").glob("[!_]*.py"))
+    return {file.stem: ast.get_docstring(ast.parse(file.read_text())).splitlines()[0] for file in files}
+
+
+def overview(commands: dict[str, str]) -> str:
+    """What `python -m lit_gen` alone says."""
+    lines = [f"  {name:<14}{says}" for name, says in {**LIGHTNING, **commands}.items()]
+    return USAGE.format(commands="\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

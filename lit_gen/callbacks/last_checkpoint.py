@@ -1,0 +1,52 @@
+"""The checkpoint that a run goes on from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from lit_gen.errors import UserError
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps `last.ckpt` in the run's folder, counted in images and written anew at the end of training.
+
+    Lightning's ModelCheckpoint ignores its time interval under manual optimization and counts the steps of every
+    optimizer. The file is replaced only when the new one is complete.
+
+    Args:
+        every: Images between two checkpoints.
+    """
+
+    def __init__(self, every: int = 20_000) -> None:
+        if every < 1:
+            raise UserError(f"LastCheckpoint: every is {every}, but at least 1 image is needed, e.g. 20000.")
+        self.every = every
+        self.saved = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.saved = pl_module.images_seen
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if pl_module.images_seen // self.every > self.saved // self.every:
+            self.save(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if pl_module.images_seen > self.saved:
+            self.save(trainer, pl_module)
+
+    def save(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.saved = pl_module.images_seen
+        if trainer.fast_dev_run:
+            return
+        path = Path(trainer.default_root_dir) / "last.ckpt"
+        unfinished = path.with_name(".last.ckpt.writing")
+        trainer.save_checkpoint(unfinished)  # every process takes part
+        if trainer.is_global_zero:
+            os.replace(unfinished, path)

@@ -1,0 +1,124 @@
+"""What a checkpoint holds beside Lightning's own state, and how a model comes back from it alone."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pickle
+import zipfile
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
+
+from lit_gen.errors import UserError
+from lit_gen.sampling import add_average
+
+INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
+
+
+def record(model: LightningModule, checkpoint: dict[str, Any]) -> None:
+    """Called by a model's `on_save_checkpoint`: images seen, and a recipe of plain values that rebuilds the model."""
+    checkpoint["images_seen"] = model.images_seen
+    if "_instantiator" not in checkpoint.get("hyper_parameters", {}):  # built in Python, not by the command line
+        checkpoint["hyper_parameters"] = {
+            "_class_path": _class_path(type(model)),
+            "_instantiator": INSTANTIATOR,
+            **_arguments(model),
+        }
+
+
+def restore(model: LightningModule, checkpoint: dict[str, Any]) -> None:
+    """Called by a model's `on_load_checkpoint`: images seen, and room for the EMA weights that the checkpoint has."""
+    model.images_seen = checkpoint.get("images_seen", 0)
+    for name in {key.split(".")[0] for key in checkpoint["state_dict"]}:
+        if name.endswith("_ema"):
+            add_average(model, name.removesuffix("_ema"))
+
+
+def load_model(path: str | PathLike[str], device: str = "cpu") -> LightningModule:
+    """See `lit_gen.load`."""
+    from lit_gen.rooms import import_rooms
+
+    recipe = read(path).get("hyper_parameters", {})
+    if "_class_path" not in recipe:
+        raise UserError(
+            f"{path} holds no recipe of its model (found hyper-parameters: {sorted(recipe) or 'none'}).\n"
+            "Load it with the LightningModule that wrote it: YourModel.load_from_checkpoint(path)."
+        )
+    import_rooms()
+    model_class = _import_class(recipe["_class_path"], path)
+    try:
+        model = model_class.load_from_checkpoint(path, map_location=device, weights_only=True)
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} could not be rebuilt as {recipe['_class_path']}:\n{error}") from error
+    return model.eval()
+
+
+def read(path: str | PathLike[str]) -> dict[str, Any]:
+    """The raw checkpoint, memory-mapped and without running pickled code.
+
+    Raises:
+        UserError: No such file, or not a checkpoint that loads with `weights_only=True`.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"No checkpoint at {path}.\nRuns keep theirs at checkpoints/<experiment>/<run id>/last.ckpt.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()
+        raise UserError(
+            f"{path} is not a readable checkpoint ({Path(path).stat().st_size:,} bytes): "
+            f"{reason[0] if reason else type(error).__name__}\nName a file that lit_gen wrote, e.g. last.ckpt."
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise UserError(f"{path} holds no Lightning checkpoint: a dict with `state_dict` was expected.")
+    return checkpoint
+
+
+def _import_class(class_path: str, path: str | PathLike[str]) -> type[LightningModule]:
+    module, _, name = class_path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{path} was written by {class_path}, which cannot be imported here ({error}).\n"
+            "Run from the folder that holds this module, or put that folder on PYTHONPATH."
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, LightningModule)):
+        raise UserError(f"{path} names {class_path} as its model, which is no LightningModule.")
+    return found
+
+
+def _class_path(of: type) -> str:
+    return f"{of.__module__}.{of.__qualname__}"
+
+
+def _arguments(built: object) -> dict[str, Any]:
+    """Constructor arguments, read from the attributes that carry their names (scikit-learn's convention)."""
+    parameters = inspect.signature(type(built).__init__).parameters.values()
+    named = [p for p in parameters if p.name != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return {p.name: _recipe(getattr(built, p.name), p.name) for p in named if hasattr(built, p.name)}
+
+
+def _recipe(value: Any, name: str) -> Any:
+    """Plain values stay; an object becomes the `class_path` and `init_args` that YAML would hold."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple | torch.nn.ModuleList):
+        return [_recipe(item, name) for item in value]
+    if isinstance(value, dict):
+        return {key: _recipe(item, name) for key, item in value.items()}
+    if isinstance(value, partial):
+        return {"class_path": _class_path(value.func), "init_args": _recipe(value.keywords, name)}
+    if inspect.isfunction(value):
+        rank_zero_warn(
+            f"`{name}` is a function, which a checkpoint cannot record: a model loaded from it gets the default. "
+            "Pass functools.partial(torch.optim.Adam, lr=2e-4) instead of a lambda."
+        )
+        return None
+    return {"class_path": _class_path(type(value)), "init_args": _arguments(value)}

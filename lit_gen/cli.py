@@ -1,0 +1,262 @@
+"""The Lightning command line with the defaults that a user of lit_gen would otherwise type every time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import datamodules.paths
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from lit_gen.callbacks.image_progress_bar import ImageProgressBar
+from lit_gen.callbacks.last_checkpoint import LastCheckpoint
+from lit_gen.callbacks.run_record import RunRecord
+from lit_gen.callbacks.sync_ranks import SyncRanks
+from lit_gen.callbacks.throughput import Throughput
+from lit_gen.config_errors import explain
+from lit_gen.errors import UserError
+from lit_gen.loggers import MetricsCSV, WandbMode, WandbRun
+from lit_gen.rooms import import_rooms
+from lit_gen.run_folder import Record, Run, existing_checkpoint, new_folder, newest
+
+RUN_OF_RANK_ZERO = "LIT_GEN_RUN"  # how the processes that Lightning starts learn which run they belong to
+
+
+class Parser(LightningArgumentParser):
+    """Turns every parsing error into a UserError."""
+
+    def error(self, message: str, ex: Exception | None = None) -> None:
+        raise UserError(explain(message)) from ex
+
+
+class LitGenCLI(LightningCLI):
+    """`fit`, `validate` and `test`: Lightning's own, in a folder per run, with the strategy that a GAN needs."""
+
+    def __init__(self, args: list[str]) -> None:
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            save_config_callback=None,  # RunRecord writes it
+            seed_everything_default=0,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            parser_class=Parser,
+            parser_kwargs={"prog": "python -m lit_gen", "description": "Train and evaluate generative models."},
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's, less `predict`: that is a command of its own, which needs nothing but a checkpoint."""
+        subcommands = LightningCLI.subcommands()
+        del subcommands["predict"]
+        return subcommands
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--experiment",
+            type=str | None,
+            help="Name of the experiment, the folder of its runs below the root (default: name of the first --config).",
+        )
+        parser.add_argument(
+            "--wandb",
+            type=WandbMode,
+            default="auto",
+            help="Weights & Biases: auto is online where you are logged in, else offline.",
+        )
+        parser.add_argument("--wandb_project", type=str, default="lit_gen", help="Project of the run in W&B.")
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would let a checkpoint's hyper-parameters override --model.*; the config and the line rule here."""
+        self.settings = self.config[self.config.subcommand]
+        files = [Path(str(file)).resolve() for file in self.settings.get("config") or []]
+        datamodules.paths.search_folders[:] = [folder for file in files for folder in (_project_of(file), file.parent)]
+        self.experiment = self.settings.experiment or (files[0].stem if files else self._nameless())
+
+    def _nameless(self) -> str:
+        classes = (self.settings.model.class_path, self.settings.data.class_path)
+        return "_".join(path.rpartition(".")[2].lower() for path in classes)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        given = self._get(self.config_init, "trainer")
+        probe = _probe(given)
+        several = probe.num_devices * probe.num_nodes > 1
+        self.run = _choice_of_rank_zero(lambda: self._choose_run(given), probe)
+        self.config_init[self.subcommand]["ckpt_path"] = self.run.checkpoint
+        settings = {"default_root_dir": self.run.folder, "callbacks": self._callbacks(given)}
+        if several and given["strategy"] == "auto":
+            # Plain DDP refuses a step that leaves one network's parameters without gradients.
+            settings["strategy"] = "ddp_find_unused_parameters_true"
+        if several and probe.strategy.root_device.type == "cuda":
+            settings["sync_batchnorm"] = True
+        if given["max_epochs"] is None and getattr(self.model, "max_images", None):
+            settings["max_epochs"] = -1  # Lightning would stop at 1,000 epochs, soon reached with few images
+        if given["logger"] in (None, True):
+            settings["logger"] = self._loggers()
+        return super().instantiate_trainer(**settings, **kwargs)
+
+    def _choose_run(self, given: dict[str, Any]) -> Run:
+        root = Path(given["default_root_dir"] or "checkpoints").absolute()
+        seed = self.settings.seed_everything
+        wanted = self.settings.get("ckpt_path")
+        fit = self.subcommand == "fit"
+        if wanted == "last":
+            folder = newest(root, self.experiment, seed if fit else None, unfinished=fit)
+            if folder is None and not fit:
+                raise UserError(f"No run of {self.experiment} with a checkpoint below {root}. Train one first: "
+                                f"python -m lit_gen fit --config {self.experiment}.yaml")  # fmt: skip
+            if folder is None:
+                rank_zero_info(f"No unfinished run of {self.experiment} with seed {seed} below {root}: starting afresh.")
+            else:
+                rank_zero_info(f"Going on from {folder / 'last.ckpt'}.")
+            checkpoint = folder and folder / "last.ckpt"
+        else:
+            checkpoint = wanted and existing_checkpoint(datamodules.paths.find_input(wanted))
+        if not fit and checkpoint is None:
+            raise UserError(f"{self.subcommand} needs a trained model. Type --ckpt_path last or --ckpt_path PATH.")
+        own = checkpoint is not None and Record.read(checkpoint.parent) is not None
+        folder = checkpoint.parent if own else new_folder(root, self.experiment)
+        return Run(str(folder if fit else folder / self.subcommand), str(checkpoint) if checkpoint else None)
+
+    def _callbacks(self, given: dict[str, Any]) -> list[Callback]:
+        """The user's callbacks in their order, then those that every run has unless the user brought such a one."""
+        chosen = given["callbacks"] or []
+        defaults: list[Callback] = [SyncRanks(), RunRecord(self.experiment, self.settings.seed_everything, self._yaml())]
+        if self.subcommand == "fit":
+            defaults += [Throughput()]
+            if given["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in chosen):
+                defaults += [ImageProgressBar()]
+            if given["enable_checkpointing"] is not False and not any(isinstance(c, Checkpoint) for c in chosen):
+                defaults += [LastCheckpoint()]
+        return [*chosen, *(new for new in defaults if not any(isinstance(c, type(new)) for c in chosen))]
+
+    def _loggers(self) -> list[Any]:
+        table = MetricsCSV(self.run.folder)
+        if self.subcommand != "fit":
+            return [table]
+        run_id = Path(self.run.folder).name
+        return [
+            table,
+            WandbRun(self.run.folder, self.settings.wandb_project, self.experiment, run_id, self.settings.wandb),
+        ]
+
+    def _yaml(self) -> str:
+        """The configuration as a user would write it again: without the checkpoint that a run went on from."""
+        settings = self.settings.clone()
+        settings.pop("ckpt_path", None)
+        return self._parser(self.subcommand).dump(settings, skip_none=False)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except RuntimeError as error:
+            if not str(error).startswith("Error(s) in loading state_dict"):
+                raise
+            raise UserError(
+                f"{self.run.checkpoint} does not fit the model of this configuration.\n{error}\nResume with the "
+                f"configuration of its own run: {Path(self.run.folder) / 'config.yaml'}"
+            ) from error
+        finally:
+            os.environ.pop(RUN_OF_RANK_ZERO, None)
+
+    def after_fit(self) -> None:
+        """Closes W&B first, so that where to look is the last thing said."""
+        files = None
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbRun):
+                logger.finish()
+                files = logger.files()
+        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+            rank_zero_info(_closing_lines(Path(self.run.folder), files))
+
+
+def _closing_lines(folder: Path, wandb_files: str | None) -> str:
+    samples, checkpoint = folder / "samples", folder / "last.ckpt"
+    folder, samples, checkpoint = (_short(path) for path in (folder, samples, checkpoint))
+    look = f"wandb leet {_short(Path(wandb_files))}" if wandb_files else f"metrics in {folder}/metrics.csv"
+    return (
+        f"samples:    {samples}/\n"
+        f"checkpoint: {checkpoint}  (more images: python -m lit_gen predict --ckpt_path {checkpoint})\n"
+        f"the run:    {look}" + (f"  (upload: wandb sync {_short(Path(wandb_files))})" if wandb_files else "")
+    )
+
+
+def _short(path: Path) -> Path:
+    """Relative to the current directory where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _project_of(config: Path) -> Path:
+    """The project that a YAML belongs to: the nearest folder above it that looks like one."""
+    for folder in config.parents:
+        if (folder / "pyproject.toml").exists() or (folder / ".git").exists():
+            return folder
+    return config.parent
+
+
+def _probe(given: dict[str, Any]) -> Trainer:
+    """A bare Trainer that only says how many processes there are going to be, and on what."""
+    names = ("accelerator", "devices", "num_nodes", "strategy")
+    settings = {name: given[name] for name in names if isinstance(given[name], str | int | list)}
+    with _quiet():
+        return Trainer(
+            **settings, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _choice_of_rank_zero(choose: Callable[[], Run], probe: Trainer) -> Run:
+    """The same run in every process, however the processes were started."""
+    if RUN_OF_RANK_ZERO in os.environ:  # Lightning started this process as a copy of rank 0's command
+        return Run(**json.loads(os.environ[RUN_OF_RANK_ZERO]))
+    environment = getattr(probe.strategy, "cluster_environment", None)
+    if environment is not None and environment.creates_processes_externally:  # torchrun, SLURM
+        probe.strategy.setup_environment()
+        return probe.strategy.broadcast(choose() if probe.is_global_zero else None)
+    run = choose()
+    os.environ[RUN_OF_RANK_ZERO] = json.dumps(asdict(run))
+    return run
+
+
+def run_lightning(args: list[str]) -> None:
+    """`fit`, `validate` or `test` with these arguments.
+
+    Raises:
+        UserError: A mistake in the arguments, the configuration or the data.
+    """
+    import_rooms()
+    try:
+        LitGenCLI(args)
+    except MisconfigurationException as error:  # Lightning's own word for a user's mistake
+        raise UserError(str(error)) from error
+
+
+def run_function(function: Callable[..., Any], args: list[str]) -> None:
+    """A command of lit_gen/commands, its options made from the function's signature and docstring."""
+    parser = Parser(prog=f"python -m lit_gen {function.__name__}", description=function.__doc__.splitlines()[0])
+    parser.add_function_arguments(function, as_positional=False)
+    function(**parser.instantiate(parser.parse_args(args)).as_dict())

@@ -1,0 +1,1 @@
+"""Commands beside Lightning's own: one plain typed function a file, named as the file."""

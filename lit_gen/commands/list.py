@@ -1,0 +1,38 @@
+"""Name the models, networks, losses, data sets and callbacks that YAML can name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
+from torch import nn
+
+from lit_gen.losses import AdversarialLoss, Penalty
+from lit_gen.rooms import classes_of, import_rooms
+
+# What YAML can name is what a constructor argument can take: subclasses of these.
+KINDS = {
+    "models": LightningModule,
+    "networks": nn.Module,
+    "losses": (AdversarialLoss, Penalty),
+    "data sets": LightningDataModule,
+    "callbacks": Callback,
+}
+BASES = (AdversarialLoss, Penalty)
+
+
+def list() -> None:
+    """Name the models, networks, losses, data sets and callbacks that YAML can name, each with its first line."""
+    print("\n".join(lines()))
+
+
+def lines() -> Iterator[str]:
+    """The printed list, line by line."""
+    for kind, modules in import_rooms().items():
+        base = KINDS[kind]
+        yield f"{kind}:"
+        for name, found in sorted(classes_of(modules).items()):
+            if issubclass(found, base) and found not in BASES and not inspect.isabstract(found):
+                yield f"  {name:<24}{(inspect.getdoc(found) or '').splitlines()[0]}"
+        yield ""

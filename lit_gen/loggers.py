@@ -1,0 +1,190 @@
+"""The two loggers of a run: metrics.csv beside the checkpoint, and Weights & Biases."""
+
+from __future__ import annotations
+
+import csv
+import netrc
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlparse
+
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+
+WandbMode = Literal["auto", "online", "offline", "disabled"]
+
+
+class MetricsCSV(Logger):
+    """`metrics.csv` in the run's folder: one row for each count of images seen, with the step and every metric.
+
+    A resumed run appends to the file; Lightning's own CSVLogger would delete it.
+
+    Args:
+        folder: The run's folder.
+        flush_every: Rows kept in memory before they are written.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], flush_every: int = 20) -> None:
+        super().__init__()
+        self.path = Path(folder) / "metrics.csv"
+        self.flush_every = flush_every
+        self.images_seen: Callable[[], int] = lambda: 0
+        self.columns: list[str] = ["images_seen", "step"]
+        self.rows: list[dict[str, Any]] = []
+
+    @property
+    def name(self) -> str:
+        return self.path.parent.parent.name
+
+    @property
+    def version(self) -> str:
+        return self.path.parent.name
+
+    @property
+    def save_dir(self) -> str:
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the run's config.yaml has them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        row = {"images_seen": self.images_seen(), "step": step, **{k: float(v) for k, v in metrics.items()}}
+        if self.rows and self.rows[-1]["images_seen"] == row["images_seen"]:
+            self.rows[-1].update(row)
+            return
+        if len(self.rows) >= self.flush_every:
+            self.save()
+        self.rows.append(row)
+
+    @rank_zero_only
+    def cut(self, images_seen: int) -> None:
+        """Drops the rows after this count of images, which a resumed run is going to write again."""
+        if self.path.is_file():
+            kept = [row for row in self._read() if int(row["images_seen"]) <= images_seen]
+            self._write(kept)
+
+    @rank_zero_only
+    def save(self) -> None:
+        if not self.rows:
+            return
+        new = [name for row in self.rows for name in row if name not in self.columns]
+        if new or not self.path.is_file():
+            old = self._read() if self.path.is_file() else []
+            self.columns += sorted(set(new) - set(self.columns))
+            self._write(old + self.rows)
+        else:
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self.columns).writerows(self.rows)
+        self.rows = []
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        self.save()
+
+    def _read(self) -> list[dict[str, Any]]:
+        with self.path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+        self.columns += [name for name in reader.fieldnames or [] if name not in self.columns]
+        return rows
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_name(".metrics.csv.writing")
+        with unfinished.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        unfinished.replace(self.path)
+
+
+class WandbRun(WandbLogger):
+    """Weights & Biases with images seen as the x axis; a failure of W&B never stops a training.
+
+    Args:
+        folder: The run's folder, where W&B keeps its files.
+        project: W&B project.
+        run_id: Both the id and the name of the W&B run, so that a resumed run goes on in the same place.
+        mode: `online`, `offline`, `disabled`, or `auto`: online where the user is logged in, else offline.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], project: str, group: str, run_id: str, mode: WandbMode = "auto"):
+        self.images_seen: Callable[[], int] = lambda: 0
+        mode = wandb_mode(mode)
+        self.failed = False
+        super().__init__(
+            name=run_id, id=run_id, save_dir=folder, project=project, group=group, mode=mode,
+            settings=_quiet_settings(),
+        )  # fmt: skip
+
+    @property
+    def experiment(self) -> Any:
+        fresh = self._experiment is None
+        try:
+            run = super().experiment
+        except Exception as error:  # unreachable server, no login, full disk: whatever it is, the training matters more
+            if self._wandb_init["mode"] == "disabled":
+                raise
+            rank_zero_warn(f"W&B could not start ({error}); training goes on without it. metrics.csv has every number.")
+            self._wandb_init["mode"] = "disabled"
+            run = super().experiment
+        if fresh and hasattr(run, "define_metric"):
+            run.define_metric("images_seen", hidden=True)
+            run.define_metric("*", step_metric="images_seen", step_sync=True)
+            for split in ("val", "test"):
+                run.define_metric(f"{split}/*", step_metric="images_seen", step_sync=True, summary="min,max,last")
+        return run
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        self._careful(super().log_hyperparams, params)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        self._careful(super().log_metrics, {**metrics, "images_seen": self.images_seen()}, step)
+
+    @rank_zero_only
+    def finish(self, status: str = "success") -> None:
+        """Closes the W&B run; its files are complete afterwards."""
+        if self._experiment is not None:
+            self._careful(self._experiment.finish, 0 if status == "success" else 1)
+
+    def files(self) -> str | None:
+        """The folder of this run's W&B files, for `wandb sync` and `wandb leet`."""
+        folder = getattr(self._experiment, "dir", None)
+        return str(Path(folder).parent) if folder and self._wandb_init["mode"] != "disabled" else None
+
+    def _careful(self, call: Callable[..., Any], *args: Any) -> None:
+        try:
+            call(*args)
+        except Exception as error:
+            if not self.failed:
+                rank_zero_warn(f"W&B stopped answering ({error}); training goes on, metrics.csv has every number.")
+            self.failed = True
+
+
+def wandb_mode(mode: WandbMode = "auto") -> str:
+    """Resolves `auto`: the environment's WANDB_MODE, else online where an API key is known, else offline."""
+    if mode != "auto":
+        return mode
+    if os.environ.get("WANDB_MODE"):
+        return os.environ["WANDB_MODE"]
+    if os.environ.get("WANDB_API_KEY"):
+        return "online"
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        known = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
+    except (OSError, netrc.NetrcParseError):
+        known = None
+    return "online" if known else "offline"
+
+
+def _quiet_settings() -> Any:
+    import wandb
+
+    # The command says itself, at the end, where the run is; the console belongs to the progress bar.
+    return wandb.Settings(silent=True, console="off", init_timeout=30, x_disable_meta=False)

@@ -1,0 +1,1 @@
+"""LightningModules: one family of generative models a file."""

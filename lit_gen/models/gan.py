@@ -1,0 +1,200 @@
+"""Generative adversarial network: the alternating min-max game of two networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+
+from lit_gen import checkpoint as checkpoints
+from lit_gen.errors import UserError
+from lit_gen.losses import AdversarialLoss, NonSaturatingLoss, Penalty
+from lit_gen.sampling import averaged, draw_latents, evaluating
+
+
+class GAN(LightningModule):
+    """Generative adversarial network (Goodfellow et al. 2014, arXiv:1406.2661, algorithm 1).
+
+    A batch is `(images,)`, float32 (B, C, H, W) in [-1, 1]; whatever follows the images in a batch is passed on to both
+    networks. Time is counted in images seen, over all processes.
+
+    Args:
+        generator: `G(z) -> images` in [-1, 1]; exposes `latent_dim`.
+        discriminator: `D(images) -> logits`. It may have a frozen front `features(images)`; then `D` takes what the
+            front returns, and the front sees each fake only once for both updates.
+        loss: Adversarial loss; the non-saturating one by default.
+        generator_optimizer: Optimizer of the generator; Adam(2e-4, betas (0.5, 0.999)) by default.
+        discriminator_optimizer: Optimizer of the discriminator; the same default.
+        penalties: Added to the discriminator's loss, each at every `penalty.every`-th update (lazy regularisation).
+        max_images: Stop after so many images seen; None leaves the end to `trainer.max_epochs` and `max_time`.
+        discriminator_steps: Discriminator updates for each generator update, each on a batch of its own.
+        gradient_clip: Greatest gradient norm of each network; None does not clip.
+        accumulate_batches: Batches whose mean gradient makes one update.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        loss: AdversarialLoss | None = None,
+        generator_optimizer: OptimizerCallable | None = None,
+        discriminator_optimizer: OptimizerCallable | None = None,
+        penalties: list[Penalty] | None = None,
+        max_images: int | None = None,
+        discriminator_steps: int = 1,
+        gradient_clip: float | None = None,
+        accumulate_batches: int = 1,
+    ) -> None:
+        super().__init__()
+        for name, value in (("discriminator_steps", discriminator_steps), ("accumulate_batches", accumulate_batches)):
+            if value < 1:
+                raise UserError(f"GAN: {name} is {value}, but at least 1 is needed. Type --model.{name} 1.")
+        if max_images is not None and max_images < 1:
+            raise UserError(f"GAN: max_images is {max_images}, but at least 1 is needed. Type --model.max_images 60000.")
+        self.save_hyperparameters(logger=False)
+        self.automatic_optimization = False
+        self.generator = generator
+        self.discriminator = discriminator
+        self.loss = loss or NonSaturatingLoss()
+        self.generator_optimizer = generator_optimizer
+        self.discriminator_optimizer = discriminator_optimizer
+        self.penalties = penalties or []
+        self.max_images = max_images
+        self.discriminator_steps = discriminator_steps
+        self.gradient_clip = gradient_clip
+        self.accumulate_batches = accumulate_batches
+        self.images_seen = 0
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        if self.gradient_clip is not None and self.trainer.precision == "16-mixed":
+            raise UserError(
+                "GAN: gradient_clip under 16-mixed precision would clip scaled gradients. Type --trainer.precision "
+                "bf16-mixed (or 32-true), or leave gradient_clip out."
+            )
+        make_g = self.generator_optimizer or default_optimizer
+        make_d = self.discriminator_optimizer or default_optimizer
+        return [make_g(self.generator.parameters()), make_d(self.discriminator.parameters())]
+
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
+        real, *cond = batch
+        optimizer_g, optimizer_d = self.optimizers()
+        number = self.trainer.fit_loop.total_batch_idx  # batch_idx starts again in every epoch
+        steps = (number + 1) % self.accumulate_batches == 0
+        update = number // self.accumulate_batches
+        generators_turn = (update + 1) % self.discriminator_steps == 0
+        front = getattr(self.discriminator, "features", nn.Identity())
+
+        # One generator forward serves both updates; it keeps a graph only where the generator is going to learn.
+        z = torch.randn(len(real), self.generator.latent_dim, device=self.device)
+        with torch.set_grad_enabled(generators_turn):
+            fake = self.generator(z, *cond)
+            fake_features = front(fake)
+
+        # max_D: reals up, fakes down (algorithm 1, the inner step).
+        with self.updating(optimizer_d, self.discriminator, steps):
+            real_logits = self.discriminator(front(real), *cond)
+            fake_logits = self.discriminator(fake_features.detach(), *cond)
+            loss_d = self.loss.discriminator_loss(real_logits, fake_logits)
+            for penalty in self.penalties:
+                if update % penalty.every == 0:
+                    loss_d = loss_d + penalty.every * penalty(self.discriminator, real, fake.detach(), *cond)
+            self.manual_backward(loss_d / self.accumulate_batches)
+        metrics = {
+            "train/discriminator_loss": loss_d,
+            "train/real_logits": real_logits.mean(),
+            "train/fake_logits": fake_logits.mean(),
+        }
+
+        # min_G: through the discriminator that has just learnt, whose own weights take no gradient here.
+        if generators_turn:
+            with self.updating(optimizer_g, self.generator, steps):
+                loss_g = self.loss.generator_loss(self.discriminator(fake_features, *cond))
+                self.manual_backward(loss_g / self.accumulate_batches)
+            metrics["train/generator_loss"] = loss_g
+
+        self.log_dict({key: value.detach() for key, value in metrics.items()})
+        self.images_seen += len(real) * self.trainer.world_size
+        if self.max_images is not None and self.images_seen >= self.max_images:
+            self.trainer.should_stop = True
+
+    @contextmanager
+    def updating(self, optimizer: LightningOptimizer, network: nn.Module, steps: bool) -> Iterator[None]:
+        """One network's share of the step: only its weights require gradients inside, and `steps` ends in an update."""
+        with self.toggled_optimizer(optimizer):
+            yield
+            if steps:
+                if self.gradient_clip is not None:
+                    nn.utils.clip_grad_norm_(network.parameters(), self.gradient_clip)
+                optimizer.step()
+                optimizer.zero_grad()
+
+    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
+        self.judge(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
+        self.judge(batch, "test")
+
+    def judge(self, batch: tuple[Tensor, ...], split: str) -> None:
+        """How the discriminator takes held-out reals and fresh fakes; reals that it never saw should still pass."""
+        real, *cond = batch
+        front = getattr(self.discriminator, "features", nn.Identity())
+        z = torch.randn(len(real), self.generator.latent_dim, device=self.device)
+        real_logits = self.discriminator(front(real), *cond)
+        fake_logits = self.discriminator(front(averaged(self, "generator")(z, *cond)), *cond)
+        metrics = {
+            f"{split}/discriminator_loss": self.loss.discriminator_loss(real_logits, fake_logits),
+            f"{split}/real_accuracy": (real_logits > 0).float().mean(),
+            f"{split}/fake_accuracy": (fake_logits < 0).float().mean(),
+        }
+        self.log_dict(metrics, batch_size=len(real), sync_dist=True)
+
+    def sample(self, n: int, labels: Tensor | None = None, seed: int | None = None) -> Tensor:
+        """Images (n, C, H, W) in [-1, 1] from the EMA weights where there are any; training modes stay as they were.
+
+        Args:
+            n: Number of images.
+            labels: Class of each image, (n,), for a generator that takes labels.
+            seed: The same seed gives the same images; None continues torch's own random stream.
+        """
+        return torch.cat(list(self.sample_batches(n, labels, seed)))
+
+    def sample_batches(
+        self, n: int, labels: Tensor | None = None, seed: int | None = None, batch_size: int = 256
+    ) -> Iterator[Tensor]:
+        """The images of `sample`, `batch_size` at a time, for more of them than memory holds."""
+        z = draw_latents(n, self.generator.latent_dim, seed)
+        given = (z,) if labels is None else (z, labels)
+        for part in zip(*(values.split(batch_size) for values in given), strict=True):
+            with evaluating(averaged(self, "generator")) as generator:
+                yield generator(*(values.to(self.device) for values in part))
+
+    def on_fit_start(self) -> None:
+        shape = tuple(self.sample(1, seed=0).shape[1:])
+        data_shape = getattr(self.trainer.datamodule, "image_shape", None)
+        if data_shape is not None and tuple(data_shape) != shape:
+            raise UserError(
+                f"GAN: the data's images are {_by(data_shape)}, the generator makes {_by(shape)} (channels x height x "
+                "width).\nGive --data.image_size and --data.channels the values of --model.generator.image_size and "
+                "--model.generator.channels."
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoints.record(self, checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoints.restore(self, checkpoint)
+
+
+def default_optimizer(parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
+    """Adam as Radford et al. 2016 (section 4) tuned it for GANs."""
+    return torch.optim.Adam(parameters, lr=2e-4, betas=(0.5, 0.999))
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(str(size) for size in shape)

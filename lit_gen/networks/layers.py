@@ -1,0 +1,110 @@
+"""What the networks share: size checks, spectral norm, and initialisation that also reaches spectral-normed weights."""
+
+import math
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import spectral_norm
+
+from lit_gen.errors import UserError
+
+# As many as torch itself spends on a fresh spectral norm.
+_POWER_ITERATIONS = 15
+
+
+def check_images(network: nn.Module, image_size: int, sizes: tuple[int, ...], channels: int) -> None:
+    """Refuse an image shape that `network` cannot make.
+
+    Raises:
+        UserError: `image_size` is not among `sizes`, or `channels` is neither 1 nor 3.
+    """
+    name = type(network).__name__
+    if image_size not in sizes:
+        nearest = min(sizes, key=lambda size: abs(size - image_size))
+        raise UserError(
+            f"{name}: found image_size {image_size}, expected one of {', '.join(map(str, sizes))}.\n"
+            f"Type image_size: {nearest} here and in the data."
+        )
+    check_channels(network, channels)
+
+
+def check_channels(network: nn.Module, channels: int) -> None:
+    """Refuse images that are neither grey nor RGB.
+
+    Raises:
+        UserError: `channels` is neither 1 nor 3.
+    """
+    if channels not in (1, 3):
+        raise UserError(
+            f"{type(network).__name__}: found channels {channels}, expected 1 (grey) or 3 (RGB).\n"
+            f"Type channels: {1 if channels < 2 else 3} here and in the data."
+        )
+
+
+def check_positive(network: nn.Module, **arguments: int) -> None:
+    """Refuse sizes below 1.
+
+    Raises:
+        UserError: One of `arguments` is smaller than 1.
+    """
+    for key, value in arguments.items():
+        if value < 1:
+            raise UserError(f"{type(network).__name__}: found {key} {value}, expected 1 or more.\nType {key}: 64, say.")
+
+
+def check_normalization(network: nn.Module, normalization: str) -> None:
+    """Refuse a normalisation that is not known.
+
+    Raises:
+        UserError: `normalization` is not `none`, `batch` or `spectral`.
+    """
+    if normalization not in ("none", "batch", "spectral"):
+        raise UserError(
+            f"{type(network).__name__}: found normalization {normalization!r}, expected none, batch or spectral.\n"
+            "Type normalization: spectral, say."
+        )
+
+
+def start_size(image_size: int) -> int:
+    """Side of the smallest feature map: 7 pixels for 28, else 4."""
+    return 7 if image_size == 28 else 4
+
+
+def doublings(image_size: int) -> int:
+    """How often `start_size` doubles to reach `image_size`."""
+    return int(math.log2(image_size // start_size(image_size)))
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """The weight that is trained: under spectral norm `layer.weight` is computed from it, so writing there is lost."""
+    if parametrize.is_parametrized(layer, "weight"):
+        return layer.parametrizations.weight.original
+    return layer.weight
+
+
+def spectral_normed(layer: nn.Module) -> nn.Module:
+    """`layer` with its weight divided by its largest singular value (Miyato et al. 2018, eq. 8 and algorithm 1)."""
+    return spectral_norm(layer)
+
+
+def reset(network: nn.Module, part: nn.Module | None = None) -> None:
+    """Initialise `part` of `network` (default: all) afresh by `network.init_layer`; parameters keep their identity.
+
+    Args:
+        network: Knows how its layers begin: `init_layer(layer)` initialises one in place and ignores other modules.
+        part: `network` or one of its modules.
+    """
+    for layer in (network if part is None else part).modules():
+        network.init_layer(layer)
+        refresh_spectral_norm(layer)
+
+
+def refresh_spectral_norm(layer: nn.Module) -> None:
+    """Bring the singular vectors of a spectral-normed `layer` up to date after its weight was replaced."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        return
+    training = layer.training
+    layer.train()  # in train mode each reading of the weight is one power iteration
+    for _ in range(_POWER_ITERATIONS):
+        layer.weight  # noqa: B018
+    layer.train(training)

@@ -1,0 +1,81 @@
+"""One folder per run: `checkpoints/<experiment>/<run id>/`. Where it is, and which run `last` means."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from lit_gen.errors import UserError
+
+RECORD = "run.json"
+CHECKPOINT = "last.ckpt"
+
+
+@dataclass
+class Run:
+    """A run's folder and the checkpoint that it goes on from (None: it starts afresh)."""
+
+    folder: str
+    checkpoint: str | None = None
+
+
+@dataclass
+class Record:
+    """What `run.json` in the run's folder says."""
+
+    experiment: str
+    seed: int | None
+    status: str = "running"  # or "finished"
+    images_seen: int = 0
+
+    @staticmethod
+    def read(folder: Path) -> Record | None:
+        """The record of a folder, or None where there is none that can be read."""
+        try:
+            return Record(**json.loads((folder / RECORD).read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, folder: Path) -> None:
+        """Writes the record so that another process sees the old one or the new one, never half of it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / f".{RECORD}.writing"
+        unfinished.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        os.replace(unfinished, folder / RECORD)
+
+
+def new_folder(root: Path, experiment: str) -> Path:
+    """A folder name that sorts by time and that no other process picks."""
+    return root / experiment / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def newest(root: Path, experiment: str, seed: int | None = None, unfinished: bool = False) -> Path | None:
+    """The newest run of an experiment that has a checkpoint; of this seed, and unfinished, where that is asked."""
+    folders = sorted((root / experiment).glob(f"*/{RECORD}"), key=lambda path: path.parent.name, reverse=True)
+    for folder in (path.parent for path in folders):
+        record = Record.read(folder)
+        if record is None or not (folder / CHECKPOINT).is_file():
+            continue
+        if (seed is None or record.seed == seed) and not (unfinished and record.status == "finished"):
+            return folder
+    return None
+
+
+def existing_checkpoint(path: Path) -> Path:
+    """The checkpoint file of a path that a user named: the file itself, or `last.ckpt` of a run's folder.
+
+    Raises:
+        UserError: There is nothing at this path.
+    """
+    if path.is_dir() and (path / CHECKPOINT).is_file():
+        return path / CHECKPOINT
+    if not path.is_file():
+        raise UserError(
+            f"No checkpoint at {path}.\nName a file such as checkpoints/<experiment>/<run id>/last.ckpt, or type "
+            "--ckpt_path last for the newest run of this experiment."
+        )
+    return path
