@@ -32,9 +32,7 @@ CLASS_NAMES = ["bear", "bird", "cat", "cow", "dog", "elephant", "giraffe", "hors
 class AnimalSilhouettes(ImageDataModule):
     """10 classes of 1,000 silhouettes, 28x28 grey, white on black, one is cat (animal-mnist 0.4, MIT, from PyPI)."""
 
-    def __init__(
-        self, image_size: int = 28, channels: int = 1, horizontal_flip: bool = True, **options: Any
-    ) -> None:
+    def __init__(self, image_size: int = 28, channels: int = 1, horizontal_flip: bool = True, **options: Any) -> None:
         """See ImageDataModule for the other options.
 
         Args:

@@ -114,7 +114,8 @@ class ImageDataModule(LightningDataModule, ABC):
         super().__init__()
         self.save_hyperparameters()
         name = type(self).__name__
-        check_arguments(name, image_size, channels, batch_size, classes, n_images, val_fraction, test_fraction)
+        sizes = (image_size, channels, batch_size, classes, n_images)
+        check_arguments(name, *sizes, val_fraction, test_fraction, num_workers)
         self.image_size, self.channels, self.batch_size = image_size, channels, batch_size
         self.classes = None if classes is None else [str(name) for name in classes]
         self.n_images, self.seed = n_images, seed

@@ -15,11 +15,13 @@ def check_arguments(
     n_images: int | None,
     val_fraction: float,
     test_fraction: float,
+    num_workers: int,
 ) -> None:
     """Raise UserError for what is wrong whatever the data; `name` is the data module's."""
     _expect(name, "image_size", image_size, image_size >= 1, "at least 1 pixel", "64")
     _expect(name, "channels", channels, channels in (1, 3), "1 (grey) or 3 (RGB)", "3")
     _expect(name, "batch_size", batch_size, batch_size >= 1, "at least 1 image", "64")
+    _expect(name, "num_workers", num_workers, num_workers >= 0, "0 or more processes", "0")
     if n_images is not None:
         _expect(name, "n_images", n_images, n_images >= 1, "at least 1 image", "100 (or leave it out for all images)")
     for option, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):

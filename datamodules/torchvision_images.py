@@ -98,9 +98,9 @@ class TorchvisionImages(ImageDataModule):
             if may_lack and isinstance(error, ValueError):
                 return None
             raise UserError(
-                f"TorchvisionImages: torchvision could not give {self.dataset} with {arguments} at {self.root}: {error}. "
-                "Expected a set that it finds there or can download; check the network and --data.root, or set the "
-                f"arguments of its constructor, such as --data.{option} '{{split: train}}'."
+                f"TorchvisionImages: torchvision has no {self.dataset} with {arguments} at {self.root}: {error}. "
+                "Expected a set that it finds there or can download; check the network and --data.root, or set the arguments of "
+                f"its constructor, such as --data.{option} '{{split: train}}'."
             ) from error
 
 

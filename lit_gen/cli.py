@@ -6,11 +6,12 @@ import json
 import logging
 import os
 import warnings
+from argparse import ArgumentError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import datamodules.paths
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -24,7 +25,7 @@ from lit_gen.callbacks.last_checkpoint import LastCheckpoint
 from lit_gen.callbacks.run_record import RunRecord
 from lit_gen.callbacks.sync_ranks import SyncRanks
 from lit_gen.callbacks.throughput import Throughput
-from lit_gen.config_errors import explain
+from lit_gen.config_errors import check_files, explain
 from lit_gen.errors import UserError
 from lit_gen.loggers import MetricsCSV, WandbMode, WandbRun
 from lit_gen.rooms import import_rooms
@@ -34,10 +35,19 @@ RUN_OF_RANK_ZERO = "LIT_GEN_RUN"  # how the processes that Lightning starts lear
 
 
 class Parser(LightningArgumentParser):
-    """Turns every parsing error into a UserError."""
+    """Raises its errors; parsers of nested classes do so too, and only the whole chain can be explained."""
 
-    def error(self, message: str, ex: Exception | None = None) -> None:
-        raise UserError(explain(message)) from ex
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise ArgumentError(None, message) from ex
+
+
+class _Chatter(logging.Filter):
+    """Drops what Lightning says about products and about defaults that are set on purpose."""
+
+    SAYS = ("💡", "`weights_only`", "TPU available", "GPU available", "Seed set")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(self.SAYS)
 
 
 class LitGenCLI(LightningCLI):
@@ -53,7 +63,7 @@ class LitGenCLI(LightningCLI):
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             parser_class=Parser,
-            parser_kwargs={"prog": "python -m lit_gen", "description": "Train and evaluate generative models."},
+            parser_kwargs={"prog": "python -m lit_gen"},
             args=args,
         )
 
@@ -91,6 +101,7 @@ class LitGenCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer")
+        self._refuse_automatic_options(given)
         probe = _probe(given)
         several = probe.num_devices * probe.num_nodes > 1
         self.run = _choice_of_rank_zero(lambda: self._choose_run(given), probe)
@@ -106,6 +117,18 @@ class LitGenCLI(LightningCLI):
         if given["logger"] in (None, True):
             settings["logger"] = self._loggers()
         return super().instantiate_trainer(**settings, **kwargs)
+
+    def _refuse_automatic_options(self, given: dict[str, Any]) -> None:
+        """Lightning's own refusal does not know where a model with several optimizers has these options."""
+        if self.model.automatic_optimization:
+            return
+        replaced = (("gradient_clip_val", None, "gradient_clip"), ("accumulate_grad_batches", 1, "accumulate_batches"))
+        for trainers, default, models in replaced:
+            if given[trainers] != default:
+                raise UserError(
+                    f"trainer.{trainers} is {given[trainers]}, but Lightning has it for one optimizer only, and "
+                    f"{type(self.model).__name__} has several. Type --model.{models} {given[trainers]}"
+                )
 
     def _choose_run(self, given: dict[str, Any]) -> Run:
         root = Path(given["default_root_dir"] or "checkpoints").absolute()
@@ -128,7 +151,8 @@ class LitGenCLI(LightningCLI):
             raise UserError(f"{self.subcommand} needs a trained model. Type --ckpt_path last or --ckpt_path PATH.")
         own = checkpoint is not None and Record.read(checkpoint.parent) is not None
         folder = checkpoint.parent if own else new_folder(root, self.experiment)
-        return Run(str(folder if fit else folder / self.subcommand), str(checkpoint) if checkpoint else None)
+        folder = folder if fit else folder / self.subcommand
+        return Run(str(folder), str(checkpoint) if checkpoint else None, fresh=not folder.exists())
 
     def _callbacks(self, given: dict[str, Any]) -> list[Callback]:
         """The user's callbacks in their order, then those that every run has unless the user brought such a one."""
@@ -168,18 +192,26 @@ class LitGenCLI(LightningCLI):
                 f"{self.run.checkpoint} does not fit the model of this configuration.\n{error}\nResume with the "
                 f"configuration of its own run: {Path(self.run.folder) / 'config.yaml'}"
             ) from error
+        except UserError:
+            self._close_loggers("failed")
+            if self.trainer.is_global_zero and not getattr(self.model, "images_seen", 0):
+                self.run.discard()
+            raise
         finally:
             os.environ.pop(RUN_OF_RANK_ZERO, None)
 
     def after_fit(self) -> None:
         """Closes W&B first, so that where to look is the last thing said."""
-        files = None
-        for logger in self.trainer.loggers:
-            if isinstance(logger, WandbRun):
-                logger.finish()
-                files = logger.files()
+        files = self._close_loggers("success")
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
             rank_zero_info(_closing_lines(Path(self.run.folder), files))
+
+    def _close_loggers(self, status: str) -> str | None:
+        """Where W&B keeps this run, if it does."""
+        runs = [logger for logger in self.trainer.loggers if isinstance(logger, WandbRun)]
+        for logger in runs:
+            logger.finish(status)
+        return runs[0].files() if runs else None
 
 
 def _closing_lines(folder: Path, wandb_files: str | None) -> str:
@@ -210,10 +242,28 @@ def _probe(given: dict[str, Any]) -> Trainer:
     """A bare Trainer that only says how many processes there are going to be, and on what."""
     names = ("accelerator", "devices", "num_nodes", "strategy")
     settings = {name: given[name] for name in names if isinstance(given[name], str | int | list)}
-    with _quiet():
-        return Trainer(
-            **settings, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
-        )
+    without = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    try:
+        with _quiet():
+            return Trainer(**settings, **dict.fromkeys(without, False))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"The Trainer refuses {settings}: {error}") from error
+
+
+@contextmanager
+def _quiet_setup() -> Iterator[None]:
+    """Lightning's chatter is left out; warnings about what a user can change stay."""
+    chatter = _Chatter()
+    loggers = [logging.getLogger(f"lightning.{name}.utilities.{last}") for name, last in (
+        ("pytorch", "rank_zero"), ("fabric", "rank_zero"), ("fabric", "seed"))]  # fmt: skip
+    for logger in loggers:
+        logger.addFilter(chatter)
+    with warnings.catch_warnings():
+        for about in (".*LightningCLI's args.*", ".*LeafSpec.*", ".*many workers.*", ".*nn.Module. and is already saved.*"):
+            warnings.filterwarnings("ignore", message=about)
+        yield
+    for logger in loggers:
+        logger.removeFilter(chatter)
 
 
 @contextmanager
@@ -248,15 +298,32 @@ def run_lightning(args: list[str]) -> None:
     Raises:
         UserError: A mistake in the arguments, the configuration or the data.
     """
+    check_files(args)
     import_rooms()
-    try:
-        LitGenCLI(args)
-    except MisconfigurationException as error:  # Lightning's own word for a user's mistake
-        raise UserError(str(error)) from error
+    with _quiet_setup():
+        try:
+            LitGenCLI(args)
+        except MisconfigurationException as error:  # Lightning's own word for a user's mistake
+            raise UserError(str(error)) from error
+        except ArgumentError as error:
+            raise _user_error_behind(error) or UserError(explain(str(error))) from error
+        except ValueError as error:
+            raise _user_error_behind(error) or error from error
+
+
+def _user_error_behind(error: BaseException | None) -> UserError | None:
+    """jsonargparse wraps what a constructor raises into a ValueError about its key."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__
+    return error
 
 
 def run_function(function: Callable[..., Any], args: list[str]) -> None:
     """A command of lit_gen/commands, its options made from the function's signature and docstring."""
     parser = Parser(prog=f"python -m lit_gen {function.__name__}", description=function.__doc__.splitlines()[0])
     parser.add_function_arguments(function, as_positional=False)
-    function(**parser.instantiate(parser.parse_args(args)).as_dict())
+    try:
+        settings = parser.parse_args(args)
+    except ArgumentError as error:
+        raise UserError(f"{function.__name__}: {explain(str(error))}") from error
+    function(**settings.as_dict())

@@ -120,11 +120,13 @@ class WandbRun(WandbLogger):
             name=run_id, id=run_id, save_dir=folder, project=project, group=group, mode=mode,
             settings=_quiet_settings(),
         )  # fmt: skip
+        self._wandb_init.pop("anonymous", None)  # W&B warns of it, whatever its value
 
     @property
     def experiment(self) -> Any:
         fresh = self._experiment is None
         try:
+            Path(self.save_dir).mkdir(parents=True, exist_ok=True)
             run = super().experiment
         except Exception as error:  # unreachable server, no login, full disk: whatever it is, the training matters more
             if self._wandb_init["mode"] == "disabled":
@@ -187,4 +189,4 @@ def _quiet_settings() -> Any:
     import wandb
 
     # The command says itself, at the end, where the run is; the console belongs to the progress bar.
-    return wandb.Settings(silent=True, console="off", init_timeout=30, x_disable_meta=False)
+    return wandb.Settings(silent=True, console="off", init_timeout=30)

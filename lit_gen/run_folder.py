@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +23,15 @@ class Run:
 
     folder: str
     checkpoint: str | None = None
+    fresh: bool = True
+
+    def discard(self) -> None:
+        """Removes the folder of a run that never began, so that a mistake leaves nothing behind."""
+        folder = Path(self.folder)
+        if self.fresh and not (folder / CHECKPOINT).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # the experiment's folder, where this was the only run
+                folder.parent.rmdir()
 
 
 @dataclass
