@@ -99,8 +99,8 @@ class TorchvisionImages(ImageDataModule):
                 return None
             raise UserError(
                 f"TorchvisionImages: torchvision has no {self.dataset} with {arguments} at {self.root}: {error}. "
-                "Expected a set that it finds there or can download; check the network and --data.root, or set the arguments of "
-                f"its constructor, such as --data.{option} '{{split: train}}'."
+                "Expected a set that it finds there or can download; check the network and --data.root, or set "
+                f"the arguments of its constructor, such as --data.{option} '{{split: train}}'."
             ) from error
 
 

