@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pickle
+import warnings
 import zipfile
 from functools import partial
 from os import PathLike
@@ -18,6 +19,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lit_gen.errors import UserError
 from lit_gen.sampling import add_average
 
+# The advice to leave networks out of the hyper-parameters would cost the recipe that rebuilds them.
+warnings.filterwarnings("ignore", message=".*is already saved during checkpointing.*")
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 
 
@@ -70,10 +73,11 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()
+        # torch's own words advise to switch the protection off.
+        reason = "no PyTorch file, or one with pickled code" if "weights_only" in str(error) else str(error).strip()
         raise UserError(
             f"{path} is not a readable checkpoint ({Path(path).stat().st_size:,} bytes): "
-            f"{reason[0] if reason else type(error).__name__}\nName a file that lit_gen wrote, e.g. last.ckpt."
+            f"{reason or type(error).__name__}\nName a file that lit_gen wrote, e.g. last.ckpt."
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} holds no Lightning checkpoint: a dict with `state_dict` was expected.")

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-import warnings
 from argparse import ArgumentError
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-import datamodules.paths
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+import datamodules.paths
+from lit_gen import processes
 from lit_gen.callbacks.image_progress_bar import ImageProgressBar
 from lit_gen.callbacks.last_checkpoint import LastCheckpoint
 from lit_gen.callbacks.run_record import RunRecord
 from lit_gen.callbacks.sync_ranks import SyncRanks
 from lit_gen.callbacks.throughput import Throughput
 from lit_gen.config_errors import check_files, explain
+from lit_gen.console import closing_lines, without_chatter
 from lit_gen.errors import UserError
 from lit_gen.loggers import MetricsCSV, WandbMode, WandbRun
 from lit_gen.rooms import import_rooms
 from lit_gen.run_folder import Record, Run, existing_checkpoint, new_folder, newest
-
-RUN_OF_RANK_ZERO = "LIT_GEN_RUN"  # how the processes that Lightning starts learn which run they belong to
 
 
 class Parser(LightningArgumentParser):
@@ -39,15 +34,6 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise ArgumentError(None, message) from ex
-
-
-class _Chatter(logging.Filter):
-    """Drops what Lightning says about products and about defaults that are set on purpose."""
-
-    SAYS = ("💡", "`weights_only`", "TPU available", "GPU available", "Seed set")
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(self.SAYS)
 
 
 class LitGenCLI(LightningCLI):
@@ -102,15 +88,15 @@ class LitGenCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer")
         self._refuse_automatic_options(given)
-        probe = _probe(given)
-        several = probe.num_devices * probe.num_nodes > 1
-        self.run = _choice_of_rank_zero(lambda: self._choose_run(given), probe)
+        bare = processes.probe(given)
+        several = bare.num_devices * bare.num_nodes > 1
+        self.run = processes.choice_of_rank_zero(lambda: self._choose_run(given), bare)
         self.config_init[self.subcommand]["ckpt_path"] = self.run.checkpoint
         settings = {"default_root_dir": self.run.folder, "callbacks": self._callbacks(given)}
         if several and given["strategy"] == "auto":
             # Plain DDP refuses a step that leaves one network's parameters without gradients.
             settings["strategy"] = "ddp_find_unused_parameters_true"
-        if several and probe.strategy.root_device.type == "cuda":
+        if several and bare.strategy.root_device.type == "cuda":
             settings["sync_batchnorm"] = True
         if given["max_epochs"] is None and getattr(self.model, "max_images", None):
             settings["max_epochs"] = -1  # Lightning would stop at 1,000 epochs, soon reached with few images
@@ -141,7 +127,7 @@ class LitGenCLI(LightningCLI):
                 raise UserError(f"No run of {self.experiment} with a checkpoint below {root}. Train one first: "
                                 f"python -m lit_gen fit --config {self.experiment}.yaml")  # fmt: skip
             if folder is None:
-                rank_zero_info(f"No unfinished run of {self.experiment} with seed {seed} below {root}: starting afresh.")
+                rank_zero_info(f"No unfinished run of {self.experiment}, seed {seed}, below {root}: starting afresh.")
             else:
                 rank_zero_info(f"Going on from {folder / 'last.ckpt'}.")
             checkpoint = folder and folder / "last.ckpt"
@@ -157,7 +143,8 @@ class LitGenCLI(LightningCLI):
     def _callbacks(self, given: dict[str, Any]) -> list[Callback]:
         """The user's callbacks in their order, then those that every run has unless the user brought such a one."""
         chosen = given["callbacks"] or []
-        defaults: list[Callback] = [SyncRanks(), RunRecord(self.experiment, self.settings.seed_everything, self._yaml())]
+        record = RunRecord(self.experiment, self.settings.seed_everything, self._yaml())
+        defaults: list[Callback] = [SyncRanks(), record]
         if self.subcommand == "fit":
             defaults += [Throughput()]
             if given["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in chosen):
@@ -180,7 +167,7 @@ class LitGenCLI(LightningCLI):
         """The configuration as a user would write it again: without the checkpoint that a run went on from."""
         settings = self.settings.clone()
         settings.pop("ckpt_path", None)
-        return self._parser(self.subcommand).dump(settings, skip_none=False)
+        return self._parser(self.subcommand).dump(settings, skip_unset=False)
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
@@ -198,13 +185,13 @@ class LitGenCLI(LightningCLI):
                 self.run.discard()
             raise
         finally:
-            os.environ.pop(RUN_OF_RANK_ZERO, None)
+            os.environ.pop(processes.RUN_OF_RANK_ZERO, None)
 
     def after_fit(self) -> None:
         """Closes W&B first, so that where to look is the last thing said."""
         files = self._close_loggers("success")
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
-            rank_zero_info(_closing_lines(Path(self.run.folder), files))
+            rank_zero_info(closing_lines(Path(self.run.folder), files))
 
     def _close_loggers(self, status: str) -> str | None:
         """Where W&B keeps this run, if it does."""
@@ -212,22 +199,6 @@ class LitGenCLI(LightningCLI):
         for logger in runs:
             logger.finish(status)
         return runs[0].files() if runs else None
-
-
-def _closing_lines(folder: Path, wandb_files: str | None) -> str:
-    samples, checkpoint = folder / "samples", folder / "last.ckpt"
-    folder, samples, checkpoint = (_short(path) for path in (folder, samples, checkpoint))
-    look = f"wandb leet {_short(Path(wandb_files))}" if wandb_files else f"metrics in {folder}/metrics.csv"
-    return (
-        f"samples:    {samples}/\n"
-        f"checkpoint: {checkpoint}  (more images: python -m lit_gen predict --ckpt_path {checkpoint})\n"
-        f"the run:    {look}" + (f"  (upload: wandb sync {_short(Path(wandb_files))})" if wandb_files else "")
-    )
-
-
-def _short(path: Path) -> Path:
-    """Relative to the current directory where it lies below it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _project_of(config: Path) -> Path:
@@ -238,60 +209,6 @@ def _project_of(config: Path) -> Path:
     return config.parent
 
 
-def _probe(given: dict[str, Any]) -> Trainer:
-    """A bare Trainer that only says how many processes there are going to be, and on what."""
-    names = ("accelerator", "devices", "num_nodes", "strategy")
-    settings = {name: given[name] for name in names if isinstance(given[name], str | int | list)}
-    without = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-    try:
-        with _quiet():
-            return Trainer(**settings, **dict.fromkeys(without, False))
-    except (TypeError, ValueError) as error:
-        raise UserError(f"The Trainer refuses {settings}: {error}") from error
-
-
-@contextmanager
-def _quiet_setup() -> Iterator[None]:
-    """Lightning's chatter is left out; warnings about what a user can change stay."""
-    chatter = _Chatter()
-    loggers = [logging.getLogger(f"lightning.{name}.utilities.{last}") for name, last in (
-        ("pytorch", "rank_zero"), ("fabric", "rank_zero"), ("fabric", "seed"))]  # fmt: skip
-    for logger in loggers:
-        logger.addFilter(chatter)
-    with warnings.catch_warnings():
-        for about in (".*LightningCLI's args.*", ".*LeafSpec.*", ".*many workers.*", ".*nn.Module. and is already saved.*"):
-            warnings.filterwarnings("ignore", message=about)
-        yield
-    for logger in loggers:
-        logger.removeFilter(chatter)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _choice_of_rank_zero(choose: Callable[[], Run], probe: Trainer) -> Run:
-    """The same run in every process, however the processes were started."""
-    if RUN_OF_RANK_ZERO in os.environ:  # Lightning started this process as a copy of rank 0's command
-        return Run(**json.loads(os.environ[RUN_OF_RANK_ZERO]))
-    environment = getattr(probe.strategy, "cluster_environment", None)
-    if environment is not None and environment.creates_processes_externally:  # torchrun, SLURM
-        probe.strategy.setup_environment()
-        return probe.strategy.broadcast(choose() if probe.is_global_zero else None)
-    run = choose()
-    os.environ[RUN_OF_RANK_ZERO] = json.dumps(asdict(run))
-    return run
-
-
 def run_lightning(args: list[str]) -> None:
     """`fit`, `validate` or `test` with these arguments.
 
@@ -300,7 +217,7 @@ def run_lightning(args: list[str]) -> None:
     """
     check_files(args)
     import_rooms()
-    with _quiet_setup():
+    with without_chatter():
         try:
             LitGenCLI(args)
         except MisconfigurationException as error:  # Lightning's own word for a user's mistake

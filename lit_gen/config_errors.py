@@ -29,7 +29,8 @@ def check_files(args: list[str]) -> None:
         if flag not in ("--config", "-c"):
             continue
         if value is None or not Path(value).is_file():
-            raise UserError(f"No config file at {value}. Type --config PATH with a YAML file, e.g. experiments/gan_mnist5k.yaml")
+            example = "experiments/gan_mnist5k.yaml"
+            raise UserError(f"No config file at {value}. Type --config PATH with a YAML file, e.g. {example}")
         try:
             found = yaml.safe_load(Path(value).read_text())
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -42,11 +43,6 @@ def check_files(args: list[str]) -> None:
 
 def explain(message: str) -> str:
     """One message for one parsing error; what is not recognised comes through as it was."""
-    missing = re.search(r"arguments are required: (.*)", message)
-    if missing:
-        names = [name.rpartition(".")[2] for name in missing[1].split(", ")]
-        config = " --config with one of the files in experiments/, or" if "model" in names or "data" in names else ""
-        return f"Missing: {', '.join(names)}. Type{config} --{names[0]} VALUE."
     for pattern, say in SAYINGS:
         found = re.search(pattern, message)
         if found:
@@ -85,14 +81,24 @@ def _unknown_class(key: str, found: re.Match[str], message: str) -> str:
     return f"{key}: there is no class {name} that fits here.{misplaced}\nType python -m lit_gen list for all names."
 
 
+def _missing(key: str, found: re.Match[str], message: str) -> str:
+    owner = _owner(message, found)
+    if owner is not None:
+        return f"{key}: {owner.__name__} needs {found[1]}. Type --{key}.{found[1].split(', ')[0]} VALUE."
+    names = [name.rpartition(".")[2] for name in found[1].split(", ")]
+    config = " --config with one of the files in experiments/, or" if {"model", "data"} & set(names) else ""
+    return f"Missing: {', '.join(names)}. Type{config} --{names[0]} VALUE."
+
+
 def _unknown_option(key: str, found: re.Match[str], message: str) -> str:
-    typed = found[1].split("=")[0].split(" ")[0]
-    name = typed.lstrip("-").rsplit(".", 1)[-1] if typed.startswith("--model") else typed.lstrip("-").split(".")[0]
+    typed = found[1].split("=")[0]
+    parts = typed.lstrip("-").split(".")
     owner = _owner(message, found)
     if owner is not None:
         options = _options(owner)
-        return f"{key}: {owner.__name__} has no option {name}; it has {', '.join(options)}.{nearest(name, options)}"
-    return f"There is no option {typed}.{nearest(name, _all_options())}\nType --help for all of them."
+        hint = nearest(parts[0], options)
+        return f"{key}: {owner.__name__} has no option {parts[0]}; it has {', '.join(options)}.{hint}"
+    return f"There is no option {typed}.{nearest(parts[0], _all_options())}\nType --help for all of them."
 
 
 def _owner(message: str, found: re.Match[str]) -> type | None:
@@ -151,6 +157,7 @@ def _no_subclass(key: str, found: re.Match[str], message: str) -> str:
 
 
 SAYINGS = (
+    (r"arguments are required: (.*)", _missing),
     (r"Expected a dot import path string: (\S+)", _unknown_class),
     (r"Option '(.+)' is not accepted", _unknown_option),
     (r"unrecognized arguments: (\S+)", _unknown_option),

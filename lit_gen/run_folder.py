@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 from contextlib import suppress
@@ -56,7 +55,7 @@ class Record:
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = folder / f".{RECORD}.writing"
         unfinished.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        os.replace(unfinished, folder / RECORD)
+        unfinished.replace(folder / RECORD)
 
 
 def new_folder(root: Path, experiment: str) -> Path:

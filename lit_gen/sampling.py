@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def draw_latents(n: int, latent_dim: int, seed: int | None = None) -> Tensor:
-    """Standard normal latents (n, latent_dim), drawn on the CPU so that a seed means the same images on every device."""
+    """Standard normal latents (n, latent_dim), drawn on the CPU: a seed means the same images on every device."""
     random = None if seed is None else torch.Generator().manual_seed(seed)
     return torch.randn(n, latent_dim, generator=random)
 

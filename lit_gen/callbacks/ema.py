@@ -27,7 +27,9 @@ class EMA(Callback):
         modules: Sub-modules of the model to average.
     """
 
-    def __init__(self, half_life: float = 10_000, ramp_up: float | None = 0.05, modules: list[str] | None = None) -> None:
+    def __init__(
+        self, half_life: float = 10_000, ramp_up: float | None = 0.05, modules: list[str] | None = None
+    ) -> None:
         if half_life <= 0:
             raise UserError(f"EMA: half_life is {half_life}, but more than 0 images are needed, e.g. 10000.")
         self.half_life = half_life

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -49,4 +48,4 @@ class LastCheckpoint(Checkpoint):
         unfinished = path.with_name(".last.ckpt.writing")
         trainer.save_checkpoint(unfinished, weights_only=False)  # every process takes part
         if trainer.is_global_zero:
-            os.replace(unfinished, path)
+            unfinished.replace(path)

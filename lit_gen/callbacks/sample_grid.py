@@ -57,6 +57,6 @@ class SampleGrid(Callback):
 
 
 def image_grid(images: Tensor, columns: int | None = None) -> Tensor:
-    """Images (n, C, H, W) in [-1, 1] side by side: one image (C', H', W') in [0, 1], as square as it gets by default."""
+    """Images (n, C, H, W) in [-1, 1] side by side, in a square by default: one image (C', H', W') in [0, 1]."""
     columns = columns or math.ceil(math.sqrt(len(images)))
     return make_grid(images.float().cpu(), nrow=columns, normalize=True, value_range=(-1, 1), pad_value=0.5)

@@ -22,8 +22,8 @@ class SyncRanks(Callback):
         torch.manual_seed(torch.initial_seed() + trainer.global_rank)
         if pl_module.device.type == "cpu" and any(isinstance(m, _BatchNorm) for m in pl_module.modules()):
             rank_zero_info(
-                f"{trainer.world_size} CPU processes: torch has no SyncBatchNorm on the CPU, so each process normalises "
-                "its own batch; running statistics follow rank 0."
+                f"{trainer.world_size} CPU processes: torch has no SyncBatchNorm on the CPU, so each process "
+                "normalises its own batch; running statistics follow rank 0."
             )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

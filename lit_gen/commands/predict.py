@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import datamodules.paths
 import torch
-from datamodules.transforms import to_uint8
 from torchvision.io import write_png
 from torchvision.utils import save_image
 from tqdm.auto import tqdm
 
+import datamodules.paths
+from datamodules.transforms import to_uint8
 from lit_gen.callbacks.sample_grid import image_grid
 from lit_gen.checkpoint import load_model
 from lit_gen.errors import UserError
@@ -68,5 +68,6 @@ def _device(device: str) -> str:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {device} is not to be had here ({str(error).splitlines()[0]}). Type --device cpu.") from error
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--device {device} is not to be had here ({reason}). Type --device cpu.") from error
     return device

@@ -54,9 +54,9 @@ class GAN(LightningModule):
         super().__init__()
         for name, value in (("discriminator_steps", discriminator_steps), ("accumulate_batches", accumulate_batches)):
             if value < 1:
-                raise UserError(f"GAN: {name} is {value}, but at least 1 is needed. Type --model.{name} 1.")
+                raise UserError(f"GAN: {name} is {value}, expected at least 1. Type --model.{name} 1.")
         if max_images is not None and max_images < 1:
-            raise UserError(f"GAN: max_images is {max_images}, but at least 1 is needed. Type --model.max_images 60000.")
+            raise UserError(f"GAN: max_images is {max_images}, expected at least 1. Type --model.max_images 60000.")
         self.save_hyperparameters(logger=False)
         self.automatic_optimization = False
         self.generator = generator

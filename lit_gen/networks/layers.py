@@ -1,7 +1,5 @@
 """What the networks share: size checks, spectral norm, and initialisation that also reaches spectral-normed weights."""
 
-import math
-
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
@@ -63,16 +61,6 @@ def check_normalization(network: nn.Module, normalization: str) -> None:
             f"{type(network).__name__}: found normalization {normalization!r}, expected none, batch or spectral.\n"
             "Type normalization: spectral, say."
         )
-
-
-def start_size(image_size: int) -> int:
-    """Side of the smallest feature map: 7 pixels for 28, else 4."""
-    return 7 if image_size == 28 else 4
-
-
-def doublings(image_size: int) -> int:
-    """How often `start_size` doubles to reach `image_size`."""
-    return int(math.log2(image_size // start_size(image_size)))
 
 
 def weight_of(layer: nn.Module) -> Tensor:

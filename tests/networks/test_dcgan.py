@@ -14,10 +14,16 @@ def test_64_pixels_are_the_papers_widths():
     assert [m.out_channels for m in discriminator.modules() if isinstance(m, nn.Conv2d)] == [64, 128, 256, 512]
 
 
-@pytest.mark.parametrize(("size", "start"), [(28, 7), (32, 4), (64, 4), (128, 4)])
-def test_the_smallest_feature_map(size, start):
+@pytest.mark.parametrize(
+    ("size", "sides"), [(28, [4, 7, 14]), (32, [4, 8, 16]), (64, [4, 8, 16, 32]), (128, [4, 8, 16, 32, 64])]
+)
+def test_the_sides_of_the_feature_maps(size, sides):
     generator = DCGANGenerator(image_size=size, width=2, latent_dim=3)
-    assert generator.blocks[0](torch.randn(2, 3)).shape[-1] == start
+    x, found = torch.randn(2, 3), []
+    for block in generator.blocks:
+        x = block(x)
+        found.append(x.shape[-1])
+    assert found == sides
 
 
 @pytest.mark.parametrize("size", [28, 32, 64, 128])

@@ -1,0 +1,67 @@
+"""What a run says: Lightning's chatter left out, and where everything is at the end."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class _Chatter(logging.Filter):
+    """Drops what Lightning says about products and about defaults that are set on purpose."""
+
+    SAYS = ("💡", "`weights_only`", "TPU available", "GPU available", "Seed set")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(self.SAYS)
+
+
+@contextmanager
+def without_chatter() -> Iterator[None]:
+    """Lightning's chatter is left out; warnings about what a user can change stay."""
+    chatter = _Chatter()
+    loggers = [logging.getLogger(f"lightning.{name}.utilities.{last}") for name, last in (
+        ("pytorch", "rank_zero"), ("fabric", "rank_zero"), ("fabric", "seed"))]  # fmt: skip
+    for logger in loggers:
+        logger.addFilter(chatter)
+    try:
+        with warnings.catch_warnings():
+            for about in (".*LightningCLI's args.*", ".*LeafSpec.*", ".*many workers.*"):
+                warnings.filterwarnings("ignore", message=about)
+            yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(chatter)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Neither Lightning's messages nor warnings."""
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def closing_lines(folder: Path, wandb_files: str | None) -> str:
+    """Where the samples and the checkpoint are and how to look at the run, in three lines."""
+    samples, checkpoint = folder / "samples", folder / "last.ckpt"
+    folder, samples, checkpoint = (_short(path) for path in (folder, samples, checkpoint))
+    look = f"wandb leet {_short(Path(wandb_files))}" if wandb_files else f"metrics in {folder}/metrics.csv"
+    return (
+        f"samples:    {samples}/\n"
+        f"checkpoint: {checkpoint}  (more images: python -m lit_gen predict --ckpt_path {checkpoint})\n"
+        f"the run:    {look}" + (f"  (upload: wandb sync {_short(Path(wandb_files))})" if wandb_files else "")
+    )
+
+
+def _short(path: Path) -> Path:
+    """Relative to the current directory where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,84 @@
+"""What the tests share: one cache and one tiny trained run for the whole session."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_gen.__main__ import main
+
+REPOSITORY = Path(__file__).parents[1]
+GAN_MNIST = REPOSITORY / "experiments" / "gan_mnist5k.yaml"
+# Tiny networks and few images: what is tested is the way through, not the picture at its end.
+TINY = [
+    "--model.generator.width=4",
+    "--model.discriminator.width=4",
+    "--data.batch_size=16",
+    "--model.max_images=64",
+    "--trainer.log_every_n_steps=2",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Decoded data is shared by the tests of one session and by nobody else; W&B asks no server."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("LIT_GEN_CACHE", str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("WANDB_MODE", "disabled")
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        for handler in logging.getLogger(name).handlers:
+            handler.setStream(sys.__stderr__)  # not the one that pytest put in its place while it imported Lightning
+    for name in ("LOCAL_RANK", "WORLD_SIZE", "LIT_GEN_RUN"):
+        patch.delenv(name, raising=False)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+    yield
+    patch.undo()
+
+
+Fit = Callable[..., Path]
+
+
+def newest_run(root: Path) -> Path:
+    """The folder of the run that was started last below a root."""
+    return max(root.glob("*/*/run.json"), key=lambda path: path.stat().st_mtime).parent
+
+
+@pytest.fixture
+def fit(tmp_path: Path) -> Fit:
+    """fit("--model.max_images=32") trains the tiny digit GAN below tmp_path and returns the run's folder."""
+
+    def train(*options: str, config: Path = GAN_MNIST) -> Path:
+        main(["fit", f"--config={config}", f"--trainer.default_root_dir={tmp_path}", *TINY, *options])
+        return newest_run(tmp_path)
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished tiny run: look, do not touch."""
+    root = tmp_path_factory.mktemp("trained")
+    main(["fit", f"--config={GAN_MNIST}", f"--trainer.default_root_dir={root}", *TINY])
+    return newest_run(root)
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """refused("fit", ...) runs a command that must end in one message and status 2, and returns the message."""
+
+    def run(*args: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(list(args))
+        assert ended.value.code == 2
+        message = capsys.readouterr().err
+        assert "Traceback" not in message
+        assert message.count("lit_gen: ") == 1
+        return message[message.index("lit_gen: ") :]
+
+    return run

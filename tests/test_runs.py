@@ -1,0 +1,154 @@
+"""One folder per run: what is in it, how a run goes on, and where `last` leads."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import GAN_MNIST, REPOSITORY, TINY, newest_run
+
+from lit_gen.__main__ import main
+from lit_gen.run_folder import Record, newest
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def checkpoint(folder: Path) -> dict:
+    return torch.load(folder / "last.ckpt", weights_only=True)
+
+
+def unfinish(folder: Path) -> None:
+    """As if the run had been killed after its last checkpoint."""
+    record = Record.read(folder)
+    record.status = "running"
+    record.write(folder)
+
+
+def test_a_run_has_everything_in_its_folder(trained: Path) -> None:
+    assert trained.parent.name == "gan_mnist5k"
+    names = {path.name for path in trained.iterdir()}
+    assert names >= {"config.yaml", "last.ckpt", "metrics.csv", "run.json", "samples"}
+    assert [path.name for path in (trained / "samples").iterdir()] == ["images_000000064.png"]
+    assert Record.read(trained) == Record("gan_mnist5k", 0, "finished", 64)
+    written = rows(trained)
+    assert [row["images_seen"] for row in written] == ["32", "64"]
+    assert {"train/discriminator_loss", "train/generator_loss", "train/images_per_second", "val/real_accuracy"} <= set(
+        written[0]
+    )
+    assert float(written[-1]["val/discriminator_loss"]) > 0
+
+
+def test_the_written_config_repeats_the_run(trained: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    assert config["model"]["class_path"] == "lit_gen.models.gan.GAN"
+    assert config["model"]["init_args"]["max_images"] == 64
+    assert "ckpt_path" not in config
+    main(["fit", f"--config={trained / 'config.yaml'}", f"--trainer.default_root_dir={tmp_path}"])
+    again, first = checkpoint(newest_run(tmp_path)), checkpoint(trained)
+    for name, value in first["state_dict"].items():
+        torch.testing.assert_close(again["state_dict"][name], value, rtol=0, atol=0)
+
+
+def test_training_ends_by_saying_where_everything_is(fit, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        folder = fit()
+    lines = caplog.records[-1].getMessage().splitlines()
+    assert len(lines) == 3
+    assert lines[0].split()[:2] == ["samples:", f"{folder}/samples/"]
+    assert lines[1].split()[:2] == ["checkpoint:", f"{folder}/last.ckpt"]
+    assert str(folder) in lines[2]
+
+
+def test_last_goes_on_with_the_unfinished_run(fit, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = fit()
+    unfinish(folder)
+    before, config = rows(folder), (folder / "config.yaml").read_text()
+    with caplog.at_level(logging.INFO):
+        assert fit("--ckpt_path=last", "--model.max_images=128") == folder
+    assert f"Going on from {folder / 'last.ckpt'}." in caplog.text
+    assert checkpoint(folder)["images_seen"] == 128
+    assert (folder / "config.yaml").read_text() == config
+    after = rows(folder)
+    assert [row["images_seen"] for row in after] == ["32", "64", "96", "128"]
+    assert [row["train/generator_loss"] for row in after[:2]] == [row["train/generator_loss"] for row in before]
+    assert Record.read(folder).status == "finished"
+    assert len(list(tmp_path.glob("gan_mnist5k/*"))) == 1
+
+
+def test_a_resumed_run_drops_the_rows_after_its_checkpoint(fit) -> None:
+    folder = fit()
+    unfinish(folder)
+    with (folder / "metrics.csv").open("a") as file:
+        file.write("96,5\n")  # written after the last checkpoint, before the kill
+    fit("--ckpt_path=last", "--model.max_images=160")
+    assert [row["images_seen"] for row in rows(folder)] == ["32", "64", "96", "128", "160"]
+    assert all(row["train/generator_loss"] for row in rows(folder))
+
+
+def test_last_starts_afresh_where_nothing_is_unfinished(fit, tmp_path: Path, caplog) -> None:
+    finished = fit()
+    with caplog.at_level(logging.INFO):
+        assert fit("--ckpt_path=last") != finished
+    assert "starting afresh" in caplog.text
+    unfinish(finished)
+    other_seed = fit("--ckpt_path=last", "--seed_everything=1")
+    assert other_seed != finished
+    assert Record.read(other_seed).seed == 1
+    assert newest(tmp_path, "gan_mnist5k", seed=0, unfinished=True) == finished
+
+
+def test_a_named_checkpoint_goes_on_in_its_own_folder(fit) -> None:
+    folder = fit()
+    assert fit(f"--ckpt_path={folder}", "--model.max_images=96") == folder
+    assert checkpoint(folder)["images_seen"] == 96
+
+
+def test_the_experiment_can_be_named(fit) -> None:
+    assert fit("--experiment=thin_digits").parent.name == "thin_digits"
+
+
+def test_test_writes_below_the_run(fit) -> None:
+    folder = fit()
+    root = folder.parents[1]
+    main(["test", f"--config={GAN_MNIST}", f"--trainer.default_root_dir={root}", *TINY, "--ckpt_path=last"])
+    (row,) = rows(folder / "test")
+    assert row["images_seen"] == "64"
+    assert 0 <= float(row["test/real_accuracy"]) <= 1
+    assert [line["images_seen"] for line in rows(folder)] == ["32", "64"]
+
+
+def test_a_killed_run_goes_on_by_the_same_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lit_gen", "fit", f"--config={GAN_MNIST}", f"--trainer.default_root_dir={tmp_path}"]
+    command += [*TINY, "--ckpt_path=last", "--trainer.callbacks+=LastCheckpoint", "--trainer.callbacks.every=32"]
+    process = subprocess.Popen([*command, "--model.max_images=1_000_000_000"], cwd=REPOSITORY, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("*/*/last.ckpt")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)  # waits for the other process, not for a duration
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    (folder,) = tmp_path.glob("gan_mnist5k/*")
+    seen = checkpoint(folder)["images_seen"]
+    assert Record.read(folder).status == "running"
+    main([*command[3:], f"--model.max_images={seen + 64}"])
+    assert newest_run(tmp_path) == folder
+    assert checkpoint(folder)["images_seen"] == seen + 64
+    counts = [int(row["images_seen"]) for row in rows(folder)]
+    assert counts == sorted(set(counts))
+    assert not list(folder.glob("*.writing"))
+
+
+def test_fast_dev_run_writes_nothing(tmp_path: Path) -> None:
+    main(["fit", f"--config={GAN_MNIST}", f"--trainer.default_root_dir={tmp_path}", *TINY, "--trainer.fast_dev_run=2"])
+    assert not list(tmp_path.rglob("*.*"))
