@@ -130,7 +130,14 @@ def test_test_writes_below_the_run(fit) -> None:
 
 
 def test_a_killed_run_goes_on_by_the_same_command(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lit_gen", "fit", f"--config={GAN_MNIST}", f"--trainer.default_root_dir={tmp_path}"]
+    command = [
+        sys.executable,
+        "-m",
+        "lit_gen",
+        "fit",
+        f"--config={GAN_MNIST}",
+        f"--trainer.default_root_dir={tmp_path}",
+    ]
     command += [*TINY, "--ckpt_path=last", "--trainer.callbacks+=LastCheckpoint", "--trainer.callbacks.every=32"]
     process = subprocess.Popen([*command, "--model.max_images=1_000_000_000"], cwd=REPOSITORY, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120

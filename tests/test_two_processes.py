@@ -14,7 +14,7 @@ from conftest import GAN_MNIST, REPOSITORY, TINY
 from lit_gen.callbacks.sync_ranks import SyncRanks
 
 # A callback on the user's PYTHONPATH: every rank writes down what it holds at the end, and what it drew.
-SPY = '''
+SPY = """
 from pathlib import Path
 import torch
 from lightning.pytorch import Callback
@@ -27,7 +27,7 @@ class Spy(Callback):
     def on_fit_end(self, trainer, model):
         found = {"state": model.state_dict(), "noise": self.noise, "root": trainer.default_root_dir}
         torch.save(found, Path(self.folder) / f"rank{trainer.global_rank}.pt")
-'''
+"""
 
 
 @pytest.fixture(scope="module")
