@@ -64,7 +64,7 @@ class DCGANGenerator(nn.Module):
 
         sides = feature_sides(image_size)[:0:-1]  # 4 and up; the head doubles the last one
         widths = [width * 2**i for i in reversed(range(len(sides)))]
-        # A transposed convolution of a 1x1 map is a matrix product; as one it is several times faster on a CPU.
+        # The same map as the transposed convolution of a 1x1 map in other implementations, written as a product.
         project = nn.Sequential(
             nn.Linear(latent_dim, widths[0] * 4**2, bias=False),
             nn.Unflatten(1, (widths[0], 4, 4)),
