@@ -39,7 +39,7 @@ class Throughput(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         number = trainer.fit_loop.total_batch_idx
-        if (number + 1) % trainer.log_every_n_steps:
+        if not trainer.log_every_n_steps or (number + 1) % trainer.log_every_n_steps:
             return
         seconds = max(time.perf_counter() - self._began, 1e-9)
         self.images_per_second = (pl_module.images_seen - self._images) / seconds

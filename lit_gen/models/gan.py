@@ -70,6 +70,11 @@ class GAN(LightningModule):
         self.gradient_clip = gradient_clip
         self.accumulate_batches = accumulate_batches
         self.images_seen = 0
+        self.last_generator_loss: Tensor | None = None  # of its last turn, with several discriminator steps
+
+    def setup(self, stage: str) -> None:
+        # Convolutions run faster so, on CPUs (oneDNN) and on tensor cores alike; only 4-d weights are touched.
+        self.to(memory_format=torch.channels_last)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         if self.gradient_clip is not None and self.trainer.precision == "16-mixed":
@@ -108,20 +113,15 @@ class GAN(LightningModule):
                 if update % penalty.every == 0:
                     loss_d = loss_d + penalty.every * penalty(self.discriminator, real, fake.detach(), *cond)
             self.manual_backward(loss_d / self.accumulate_batches)
-        metrics = {
-            "train/discriminator_loss": loss_d,
-            "train/real_logits": real_logits.mean(),
-            "train/fake_logits": fake_logits.mean(),
-        }
 
         # min_G: through the discriminator that has just learnt, whose own weights take no gradient here.
         if generators_turn:
             with self.updating(optimizer_g, self.generator, steps):
                 loss_g = self.loss.generator_loss(self.discriminator(fake_features, *cond))
                 self.manual_backward(loss_g / self.accumulate_batches)
-            metrics["train/generator_loss"] = loss_g
+            self.last_generator_loss = loss_g.detach()
 
-        self.log_dict({key: value.detach() for key, value in metrics.items()})
+        self.log_progress(number, loss_d, real_logits, fake_logits)
         self.images_seen += len(real) * self.trainer.world_size
         if self.max_images is not None and self.images_seen >= self.max_images:
             self.trainer.should_stop = True
@@ -136,6 +136,19 @@ class GAN(LightningModule):
                     nn.utils.clip_grad_norm_(network.parameters(), self.gradient_clip)
                 optimizer.step()
                 optimizer.zero_grad()
+
+    def log_progress(self, number: int, loss_d: Tensor, real_logits: Tensor, fake_logits: Tensor) -> None:
+        """Logs this batch where the Trainer is going to write; on all others it would only cost time."""
+        every = self.trainer.log_every_n_steps
+        if not every or (number + 1) % every:
+            return
+        metrics = {
+            "train/discriminator_loss": loss_d,
+            "train/generator_loss": self.last_generator_loss,
+            "train/real_logits": real_logits.mean(),
+            "train/fake_logits": fake_logits.mean(),
+        }
+        self.log_dict({key: value.detach() for key, value in metrics.items() if value is not None})
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         self.judge(batch, "val")
