@@ -1,4 +1,4 @@
-"""The plain network of the founding text: fully connected layers, 32x32 grey images by default."""
+"""The plain fully connected GAN: 100-128-256-512-1024 against 1024-512-256-1, 32x32 grey images by default."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from lit_gen.networks.layers import check_channels, check_positive, reset
 
 
 def init_mlp_layer(layer: nn.Module) -> None:
-    """torch's own initialisation of a Linear layer (the text names no other)."""
+    """torch's own initialisation of a Linear layer."""
     if isinstance(layer, nn.Linear):
         layer.reset_parameters()
 

@@ -7,7 +7,7 @@ def widths(network: nn.Module) -> list[tuple[int, int]]:
     return [(m.in_features, m.out_features) for m in network.modules() if isinstance(m, nn.Linear)]
 
 
-def test_the_defaults_are_the_founding_text():
+def test_the_defaults_are_the_plain_gan():
     assert widths(MLPGenerator()) == [(100, 128), (128, 256), (256, 512), (512, 1024), (1024, 1024)]
     assert widths(MLPDiscriminator()) == [(1024, 512), (512, 256), (256, 1)]
     for network in (MLPGenerator(), MLPDiscriminator()):
