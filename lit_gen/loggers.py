@@ -11,6 +11,7 @@ from typing import Any, Literal, TextIO
 from urllib.parse import urlparse
 
 from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 WandbMode = Literal["auto", "online", "offline", "disabled"]
@@ -139,23 +140,29 @@ class WandbRun(WandbLogger):
         self._wandb_init.pop("anonymous", None)  # W&B warns of it, whatever its value
 
     @property
+    @rank_zero_experiment
     def experiment(self) -> Any:
-        fresh = self._experiment is None
-        try:
-            Path(self.save_dir).mkdir(parents=True, exist_ok=True)
-            run = super().experiment
-        except Exception as error:  # unreachable server, no login, full disk: whatever it is, the training matters more
-            if self._wandb_init["mode"] == "disabled":
-                raise
-            rank_zero_warn(f"W&B could not start ({error}); training goes on without it. metrics.csv has every number.")
-            self._wandb_init["mode"] = "disabled"
-            run = super().experiment
-        if fresh and hasattr(run, "define_metric"):
-            run.define_metric("images_seen", hidden=True)
-            run.define_metric("*", step_metric="images_seen", step_sync=True)
-            for split in ("val", "test"):
-                run.define_metric(f"{split}/*", step_metric="images_seen", step_sync=True, summary="min,max,last")
-        return run
+        """The W&B run, begun at the first call; a disabled one where W&B cannot begin."""
+        if self._experiment is None:
+            import wandb
+
+            try:
+                Path(self.save_dir).mkdir(parents=True, exist_ok=True)
+                self._experiment = wandb.init(**self._wandb_init)
+            except Exception as error:  # unreachable server, no login, full disk: the training matters more
+                rank_zero_warn(f"W&B could not start ({error}); training goes on, metrics.csv has every number.")
+                self._wandb_init["mode"] = "disabled"
+                self._experiment = wandb.init(**self._wandb_init)
+            self._define_axes(self._experiment)
+        return self._experiment
+
+    @staticmethod
+    def _define_axes(run: Any) -> None:
+        """Images seen as the x axis; of globs that match the same metric W&B takes the first."""
+        run.define_metric("images_seen", hidden=True)
+        for split in ("val", "test"):
+            run.define_metric(f"{split}/*", step_metric="images_seen", step_sync=True, summary="min,max,last")
+        run.define_metric("*", step_metric="images_seen", step_sync=True)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:

@@ -22,6 +22,7 @@ TINY = [
     "--data.batch_size=16",
     "--model.max_images=64",
     "--trainer.log_every_n_steps=2",
+    "--trainer.check_val_every_n_epoch=1",
 ]  # fmt: skip
 
 

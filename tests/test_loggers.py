@@ -1,0 +1,160 @@
+"""metrics.csv row by row, and Weights & Biases: offline by default, never in the way."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import wandb
+import yaml
+from conftest import newest_run
+
+from lit_gen.loggers import MetricsCSV, WandbRun, wandb_mode
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> MetricsCSV:
+    logger = MetricsCSV(tmp_path)
+    logger.seen = 0
+    logger.images_seen = lambda: logger.seen
+    return logger
+
+
+def test_one_row_for_each_count_of_images(table: MetricsCSV, tmp_path: Path) -> None:
+    table.seen = 10
+    table.log_metrics({"a": 1.0}, step=0)
+    table.save()
+    table.log_metrics({"b": 2.0}, step=0)  # the same images, after the row went to the disk
+    table.seen = 20
+    table.log_metrics({"a": 3.0}, step=1)
+    table.save()
+    table.save()
+    table.finalize("success")
+    assert rows(tmp_path) == [
+        {"images_seen": "10", "step": "0", "a": "1.0", "b": "2.0"},
+        {"images_seen": "20", "step": "1", "a": "3.0", "b": ""},
+    ]
+
+
+def test_a_new_process_appends_and_keeps_the_columns(table: MetricsCSV, tmp_path: Path) -> None:
+    for table.seen in (10, 20, 30):
+        table.log_metrics({"a": table.seen}, step=table.seen)
+    table.finalize("success")
+    resumed = MetricsCSV(tmp_path)
+    resumed.images_seen = lambda: 30
+    resumed.cut(20)
+    resumed.log_metrics({"z": 5.0}, step=30)
+    resumed.finalize("success")
+    found = rows(tmp_path)
+    assert [row["images_seen"] for row in found] == ["10", "20", "30"]
+    assert [row["a"] for row in found] == ["10.0", "20.0", ""]
+    assert found[-1]["z"] == "5.0"
+
+
+def test_rows_reach_the_disk_without_being_asked(tmp_path: Path) -> None:
+    logger = MetricsCSV(tmp_path, flush_every=3)
+    for count in range(7):
+        logger.images_seen = lambda count=count: count
+        logger.log_metrics({"a": count})
+    assert len(rows(tmp_path)) == 6
+
+
+@pytest.mark.parametrize(
+    ("environment", "mode"),
+    [({}, "offline"), ({"WANDB_API_KEY": "x" * 40}, "online"), ({"WANDB_MODE": "disabled"}, "disabled")],
+)
+def test_offline_unless_logged_in_or_asked_otherwise(environment, mode, monkeypatch, tmp_path) -> None:
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert wandb_mode() == mode
+    assert wandb_mode("online") == "online"
+
+
+def test_a_login_in_netrc_counts(monkeypatch, tmp_path) -> None:
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    (tmp_path / "netrc").write_text("machine wandb.example login user password secret\n")
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example")
+    assert wandb_mode() == "online"
+    monkeypatch.setenv("WANDB_BASE_URL", "https://other.example")
+    assert wandb_mode() == "offline"
+
+
+def test_an_offline_run_has_its_files_in_the_runs_folder(fit, monkeypatch) -> None:
+    monkeypatch.delenv("WANDB_MODE")
+    folder = fit("--wandb=offline")
+    (files,) = (folder / "wandb").glob("offline-run-*")
+    assert files.name.endswith(folder.name)  # the W&B run has the run's id
+    assert list(files.glob("*.wandb"))
+    assert list(files.rglob("samples*.png"))
+    assert wandb.run is None
+
+
+def test_images_are_the_axis_and_validation_keeps_its_extremes(fit, monkeypatch) -> None:
+    calls = []
+    real = wandb.init
+
+    def spied(**options):
+        run = real(**{**options, "mode": "disabled"})
+        monkeypatch.setattr(run, "define_metric", lambda *a, **k: calls.append((a, k)), raising=False)
+        monkeypatch.setattr(run, "log", lambda metrics, *a, **k: calls.append(("log", metrics)), raising=False)
+        return run
+
+    monkeypatch.setattr(wandb, "init", spied)
+    fit("--wandb=disabled")
+    axes = {arguments[0]: options for arguments, options in calls if arguments != "log"}
+    assert axes["*"]["step_metric"] == axes["val/*"]["step_metric"] == "images_seen"
+    assert axes["val/*"]["summary"] == "min,max,last"
+    assert list(axes).index("val/*") < list(axes).index("*")
+    logged = [metrics for name, metrics in calls if name == "log"]
+    assert all("images_seen" in metrics for metrics in logged)
+    assert {"samples", "val/discriminator_loss", "train/generator_loss"} <= {key for one in logged for key in one}
+
+
+def test_training_goes_on_where_wandb_cannot_start(fit, monkeypatch) -> None:
+    real = wandb.init
+
+    def unreachable(**options):
+        if options["mode"] != "disabled":
+            raise wandb.errors.CommError("no route to host")
+        return real(**options)
+
+    monkeypatch.setattr(wandb, "init", unreachable)
+    with pytest.warns(UserWarning, match="W&B could not start .*no route to host"):
+        folder = fit("--wandb=online")
+    assert rows(folder)[-1]["images_seen"] == "64"
+
+
+def test_training_goes_on_where_wandb_breaks(tmp_path: Path) -> None:
+    class Broken:
+        id = "x"
+
+        def define_metric(self, *_, **__): ...
+
+        def log(self, *_):
+            raise BrokenPipeError("service is gone")
+
+    logger = WandbRun(tmp_path, "project", "group", "run", "disabled")
+    logger._experiment = Broken()
+    with pytest.warns(UserWarning, match="W&B stopped answering") as said:
+        logger.log_metrics({"a": 1.0})
+        logger.log_metrics({"a": 2.0})
+    assert len(said) == 1
+
+
+def test_wandb_gets_the_whole_config(fit, monkeypatch, tmp_path: Path) -> None:
+    seen = {}
+    monkeypatch.setattr(WandbRun, "log_hyperparams", lambda self, params: seen.update(params))
+    fit()
+    assert seen["model"]["init_args"]["max_images"] == 64
+    assert seen == {**seen, **yaml.safe_load((newest_run(tmp_path) / "config.yaml").read_text())}
