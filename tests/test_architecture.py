@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from conftest import REPOSITORY
+from common import REPOSITORY
 
 # What a room may import of this project; the ground floor (errors, rooms of one file) stands under all of them.
 GROUND = {"errors", "sampling", "selection", "checkpoint", "run_folder", "loggers", "rooms"}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import GAN_MNIST, TINY
+from common import GAN_MNIST, TINY
+
+from lit_gen.run_folder import Record
 
 # Options of `fit` on the digit GAN, and what the message must contain.
 MISTAKES = {
@@ -109,4 +111,4 @@ def test_resuming_with_another_architecture(refused, trained: Path, tmp_path: Pa
     options = [*TINY, "--model.generator.width=8", f"--ckpt_path={trained / 'last.ckpt'}"]
     message = refused("fit", f"--config={GAN_MNIST}", f"--trainer.default_root_dir={tmp_path}", *options)
     assert "does not fit the model of this configuration" in message
-    assert (trained / "last.ckpt").is_file()
+    assert Record.read(trained).status == "finished"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import REPOSITORY, newest_run
+from common import REPOSITORY, newest_run
 from makers import make_cifar10, make_photos, make_wheel, trust
 
 from datamodules import animal_silhouettes

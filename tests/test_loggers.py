@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import wandb
 import yaml
-from conftest import newest_run
+from common import newest_run
 
 from lit_gen.loggers import MetricsCSV, WandbRun, wandb_mode
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import GAN_MNIST, REPOSITORY, TINY, newest_run
+from common import GAN_MNIST, REPOSITORY, TINY, newest_run
 
 from lit_gen.__main__ import main
 from lit_gen.run_folder import Record, newest

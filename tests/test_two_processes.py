@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import GAN_MNIST, REPOSITORY, TINY
+from common import GAN_MNIST, REPOSITORY, TINY
 
 from lit_gen.callbacks.sync_ranks import SyncRanks
 

@@ -32,20 +32,18 @@ class RunRecord(Callback):
         for logger in trainer.loggers:
             if hasattr(logger, "images_seen"):
                 logger.images_seen = lambda: pl_module.images_seen
-        if stage != "fit" or not trainer.is_global_zero or trainer.fast_dev_run:
-            return
-        folder = Path(trainer.default_root_dir)
-        self.record.write(folder)
-        if not (folder / "config.yaml").exists():
-            (folder / "config.yaml").write_text(self.config)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_hyperparams(yaml.safe_load(self.config))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Only here is a resumed run known to fit its checkpoint; before, nothing of it may be touched."""
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
                 logger.cut(pl_module.images_seen)
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams(yaml.safe_load(self.config))
+        self._write(trainer, pl_module)
+        config = Path(trainer.default_root_dir) / "config.yaml"
+        if trainer.is_global_zero and not trainer.fast_dev_run and not config.exists():
+            config.write_text(self.config)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._write(trainer, pl_module)
