@@ -237,7 +237,7 @@ def test_every_torchvision_signature_gives_a_guess() -> None:
 
 
 def test_unknown_set_gets_the_nearest_name() -> None:
-    with pytest.raises(UserError, match="no data set 'cifar01'.*Did you mean 'CIFAR"):
+    with pytest.raises(UserError, match="no data set 'cifar01'.*Did you mean .CIFAR"):
         TorchvisionImages("cifar01")
     with pytest.raises(UserError, match="cannot import 'no.such'"):
         TorchvisionImages("no.such.Set")
