@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -33,7 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     try:
         run(args)
     except UserError as error:
-        sys.stderr.write(f"lit_gen: {error}\n")
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # every process finds the same mistake, one says it
+            sys.stderr.write(f"lit_gen: {error}\n")
         sys.exit(2)
 
 

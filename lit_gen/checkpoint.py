@@ -72,7 +72,7 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
         raise UserError(f"No checkpoint at {path}.\nRuns keep theirs at checkpoints/<experiment>/<run id>/last.ckpt.")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
         # torch's own words advise to switch the protection off.
         reason = "no PyTorch file, or one with pickled code" if "weights_only" in str(error) else str(error).strip()
         raise UserError(

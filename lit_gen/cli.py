@@ -21,12 +21,13 @@ from lit_gen.callbacks.last_checkpoint import LastCheckpoint
 from lit_gen.callbacks.run_record import RunRecord
 from lit_gen.callbacks.sync_ranks import SyncRanks
 from lit_gen.callbacks.throughput import Throughput
+from lit_gen.checkpoint import read
 from lit_gen.config_errors import check_files, explain
 from lit_gen.console import closing_lines, without_chatter
 from lit_gen.errors import UserError
 from lit_gen.loggers import MetricsCSV, WandbMode, WandbRun
 from lit_gen.rooms import import_rooms
-from lit_gen.run_folder import Record, Run, existing_checkpoint, new_folder, newest
+from lit_gen.run_folder import Record, Run, existing_checkpoint, make_run, new_folder, newest
 
 
 class Parser(LightningArgumentParser):
@@ -77,6 +78,9 @@ class LitGenCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Lightning would let a checkpoint's hyper-parameters override --model.*; the config and the line rule here."""
         self.settings = self.config[self.config.subcommand]
+        seed = self.settings.seed_everything
+        if not isinstance(seed, bool) and not 0 <= seed < 2**32:
+            raise UserError(f"seed_everything is {seed}, expected 0 to {2**32 - 1}. Type --seed_everything 0.")
         files = [Path(str(file)).resolve() for file in self.settings.get("config") or []]
         datamodules.paths.search_folders[:] = [folder for file in files for folder in (_project_of(file), file.parent)]
         self.experiment = self.settings.experiment or (files[0].stem if files else self._nameless())
@@ -88,6 +92,8 @@ class LitGenCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer")
         self._refuse_automatic_options(given)
+        if isinstance(given["callbacks"], Callback):  # Lightning takes one in place of a list
+            given["callbacks"] = [given["callbacks"]]
         bare = processes.probe(given)
         several = bare.num_devices * bare.num_nodes > 1
         self.run = processes.choice_of_rank_zero(lambda: self._choose_run(given), bare)
@@ -108,6 +114,11 @@ class LitGenCLI(LightningCLI):
         """Lightning's own refusal does not know where a model with several optimizers has these options."""
         if self.model.automatic_optimization:
             return
+        if given["max_steps"] != -1:
+            raise UserError(
+                f"trainer.max_steps is {given['max_steps']}, but Lightning counts the steps of every optimizer, and "
+                f"{type(self.model).__name__} has several. Type --model.max_images, or --trainer.max_epochs."
+            )
         replaced = (("gradient_clip_val", None, "gradient_clip"), ("accumulate_grad_batches", 1, "accumulate_batches"))
         for trainers, default, models in replaced:
             if given[trainers] != default:
@@ -118,6 +129,8 @@ class LitGenCLI(LightningCLI):
 
     def _choose_run(self, given: dict[str, Any]) -> Run:
         root = Path(given["default_root_dir"] or "checkpoints").absolute()
+        if Path(self.experiment).name != self.experiment:
+            raise UserError(f"--experiment {self.experiment} is no plain folder name. Type one such as thin_digits.")
         seed = self.settings.seed_everything
         wanted = self.settings.get("ckpt_path")
         fit = self.subcommand == "fit"
@@ -132,13 +145,15 @@ class LitGenCLI(LightningCLI):
                 rank_zero_info(f"Going on from {folder / 'last.ckpt'}.")
             checkpoint = folder and folder / "last.ckpt"
         else:
-            checkpoint = wanted and existing_checkpoint(datamodules.paths.find_input(wanted))
+            checkpoint = None if wanted is None else existing_checkpoint(datamodules.paths.find_input(wanted))
         if not fit and checkpoint is None:
             raise UserError(f"{self.subcommand} needs a trained model. Type --ckpt_path last or --ckpt_path PATH.")
+        if checkpoint is not None:
+            read(checkpoint)  # a file that cannot be read is refused before anything is touched
         own = checkpoint is not None and Record.read(checkpoint.parent) is not None
         folder = checkpoint.parent if own else new_folder(root, self.experiment)
         folder = folder if fit else folder / self.subcommand
-        return Run(str(folder), str(checkpoint) if checkpoint else None, fresh=not folder.exists())
+        return make_run(folder, checkpoint)
 
     def _callbacks(self, given: dict[str, Any]) -> list[Callback]:
         """The user's callbacks in their order, then those that every run has unless the user brought such a one."""
@@ -167,25 +182,30 @@ class LitGenCLI(LightningCLI):
         """The configuration as a user would write it again: without the checkpoint that a run went on from."""
         settings = self.settings.clone()
         settings.pop("ckpt_path", None)
+        settings.experiment = self.experiment  # else it would be called after its file, config.yaml
         return self._parser(self.subcommand).dump(settings, skip_unset=False)
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
-        except RuntimeError as error:
-            if not str(error).startswith("Error(s) in loading state_dict"):
-                raise
-            raise UserError(
-                f"{self.run.checkpoint} does not fit the model of this configuration.\n{error}\nResume with the "
-                f"configuration of its own run: {Path(self.run.folder) / 'config.yaml'}"
-            ) from error
-        except UserError:
+        except BaseException as error:
             self._close_loggers("failed")
-            if self.trainer.is_global_zero and not getattr(self.model, "images_seen", 0):
+            if self.trainer.is_global_zero:
                 self.run.discard()
+            if str(error).startswith("Error(s) in loading state_dict"):
+                raise UserError(self._mismatch(error)) from error
             raise
-        finally:
-            os.environ.pop(processes.RUN_OF_RANK_ZERO, None)
+
+    def _mismatch(self, error: BaseException) -> str:
+        """What a checkpoint of another architecture is answered with: the first of many lines tell it."""
+        lines = str(error).splitlines()[1:]
+        shown = "\n".join(lines[:3]) + (f"\n\t... and {len(lines) - 3} more" if len(lines) > 3 else "")
+        config = Path(self.run.checkpoint).with_name("config.yaml")
+        return f"{self.run.checkpoint} does not fit the model of this configuration:\n{shown}\n" + (
+            f"Resume with the configuration of its own run: --config {config}"
+            if config.exists()
+            else "Give --model.* the values that it was trained with."
+        )
 
     def after_fit(self) -> None:
         """Closes W&B first, so that where to look is the last thing said."""
@@ -225,7 +245,12 @@ def run_lightning(args: list[str]) -> None:
         except ArgumentError as error:
             raise _user_error_behind(error) or UserError(explain(str(error))) from error
         except ValueError as error:
-            raise _user_error_behind(error) or error from error
+            mistake = _user_error_behind(error)
+            if mistake is None:
+                raise
+            raise mistake from error
+        finally:
+            os.environ.pop(processes.RUN_OF_RANK_ZERO, None)
 
 
 def _user_error_behind(error: BaseException | None) -> UserError | None:

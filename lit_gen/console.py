@@ -53,13 +53,16 @@ def silent() -> Iterator[None]:
 
 def closing_lines(folder: Path, wandb_files: str | None) -> str:
     """Where the samples and the checkpoint are and how to look at the run, in three lines."""
-    samples, checkpoint = folder / "samples", folder / "last.ckpt"
-    folder, samples, checkpoint = (_short(path) for path in (folder, samples, checkpoint))
-    look = f"wandb leet {_short(Path(wandb_files))}" if wandb_files else f"metrics in {folder}/metrics.csv"
+    samples, checkpoint, metrics = (_short(folder / name) for name in ("samples", "last.ckpt", "metrics.csv"))
+    images = f"{samples}/" if samples.is_dir() else "none (no SampleGrid among the callbacks)"
+    weights = f"{checkpoint}  (more images: python -m lit_gen predict --ckpt_path {checkpoint})"
+    look = f"metrics in {metrics}" if metrics.is_file() else f"{_short(folder)}"
+    if wandb_files:
+        look = f"wandb leet {_short(Path(wandb_files))}  (upload: wandb sync {_short(Path(wandb_files))})"
     return (
-        f"samples:    {samples}/\n"
-        f"checkpoint: {checkpoint}  (more images: python -m lit_gen predict --ckpt_path {checkpoint})\n"
-        f"the run:    {look}" + (f"  (upload: wandb sync {_short(Path(wandb_files))})" if wandb_files else "")
+        f"samples:    {images}\n"
+        f"checkpoint: {weights if checkpoint.is_file() else 'none was written'}\n"
+        f"the run:    {look}"
     )
 
 

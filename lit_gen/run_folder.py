@@ -27,7 +27,7 @@ class Run:
     def discard(self) -> None:
         """Removes the folder of a run that never began, so that a mistake leaves nothing behind."""
         folder = Path(self.folder)
-        if self.fresh and not (folder / CHECKPOINT).exists():
+        if self.fresh and not (folder / RECORD).exists():
             shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):  # the experiment's folder, where this was the only run
                 folder.parent.rmdir()
@@ -56,6 +56,23 @@ class Record:
         unfinished = folder / f".{RECORD}.writing"
         unfinished.write_text(json.dumps(asdict(self), indent=2) + "\n")
         unfinished.replace(folder / RECORD)
+
+
+def make_run(folder: Path, checkpoint: Path | None) -> Run:
+    """The run of this folder, which is made where it is missing.
+
+    Raises:
+        UserError: The folder cannot be made.
+    """
+    fresh = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The run's folder {folder} cannot be made ({error.strerror}).\nType --trainer.default_root_dir with a "
+            "folder that you may write."
+        ) from error
+    return Run(str(folder), str(checkpoint) if checkpoint else None, fresh)
 
 
 def new_folder(root: Path, experiment: str) -> Path:

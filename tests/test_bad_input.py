@@ -24,6 +24,13 @@ MISTAKES = {
     "wrong choice": (["--wandb=maybe"], ["found maybe, expected auto or online or offline or disabled"]),
     "size that the network cannot make": (["--model.generator.image_size=33"], ["33", "28, 32, 64, 128"]),
     "sizes that differ": (["--data.image_size=32"], ["1x32x32", "1x28x28", "--data.image_size"]),
+    "discriminator of another size": (["--model.discriminator.image_size=32"], ["discriminator", "1x28x28"]),
+    "discriminator of other channels": (["--model.discriminator.channels=3"], ["discriminator", "1x28x28"]),
+    "clipping to nothing": (["--model.gradient_clip=0"], ["gradient_clip is 0", "more than 0"]),
+    "negative seed": (["--seed_everything=-1"], ["seed_everything is -1"]),
+    "steps of two optimizers": (["--trainer.max_steps=5"], ["max_steps is 5", "--model.max_images"]),
+    "experiment that climbs": (["--experiment=../evil"], ["../evil", "plain folder name"]),
+    "checkpoint without a name": (["--ckpt_path="], ["No checkpoint at"]),
     "missing checkpoint": (["--ckpt_path=nowhere.ckpt"], ["nowhere.ckpt", "--ckpt_path last"]),
     "too few images": (["--data.n_images=30000"], ["30,000", "4,000", "--data.n_images"]),
     "batch larger than the set": (["--data.batch_size=5000"], ["5,000", "4,000", "--data.batch_size"]),
@@ -105,6 +112,23 @@ def test_mistakes_of_predict(options: list[str], words: str, refused) -> None:
 def test_a_file_that_is_no_checkpoint(refused, tmp_path: Path) -> None:
     (tmp_path / "words.ckpt").write_text("no checkpoint at all")
     assert "is not a readable checkpoint (20 bytes)" in refused("predict", f"--ckpt_path={tmp_path / 'words.ckpt'}")
+
+
+@pytest.mark.parametrize("command", ["fit", "test", "predict"])
+def test_a_truncated_checkpoint(command: str, refused, trained: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "last.ckpt"
+    broken.write_bytes((trained / "last.ckpt").read_bytes()[:20_000])
+    options = [f"--config={GAN_MNIST}", f"--trainer.default_root_dir={tmp_path / 'runs'}", *TINY]
+    message = refused(command, *([] if command == "predict" else options), f"--ckpt_path={broken}")
+    assert "is not a readable checkpoint (20,000 bytes)" in message
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_place_that_cannot_be_written(refused, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    inside = tmp_path / "file" / "runs"
+    assert "cannot be made" in refused("fit", f"--config={GAN_MNIST}", f"--trainer.default_root_dir={inside}", *TINY)
+    assert "cannot be written" in refused("predict", f"--ckpt_path={trained}", f"--out={inside}")
 
 
 def test_resuming_with_another_architecture(refused, trained: Path, tmp_path: Path) -> None:

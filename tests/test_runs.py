@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from common import GAN_MNIST, REPOSITORY, TINY, newest_run
+from lightning.pytorch import Callback
 
 from lit_gen.__main__ import main
 from lit_gen.run_folder import Record, newest
@@ -154,6 +155,50 @@ def test_a_killed_run_goes_on_by_the_same_command(tmp_path: Path) -> None:
     counts = [int(row["images_seen"]) for row in rows(folder)]
     assert counts == sorted(set(counts))
     assert not list(folder.glob("*.writing"))
+
+
+class Interrupts(Callback):
+    """Ctrl-C after three batches."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if pl_module.images_seen == 48:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_keeps_what_was_learnt(fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lit_gen.cli.LitGenCLI._callbacks", _with(Interrupts()))
+    with pytest.raises(SystemExit):
+        fit()
+    monkeypatch.undo()
+    folder = newest_run(tmp_path)
+    assert checkpoint(folder)["images_seen"] == 48
+    assert Record.read(folder).status == "running"
+    assert fit("--ckpt_path=last") == folder
+    assert checkpoint(folder)["images_seen"] == 64
+
+
+def _with(callback: Callback):
+    from lit_gen.cli import LitGenCLI
+
+    own = LitGenCLI._callbacks
+    return lambda self, given: [*own(self, given), callback]
+
+
+def test_a_run_that_time_cut_short_is_gone_on_with(fit) -> None:
+    folder = fit("--trainer.max_epochs=1", "--trainer.limit_train_batches=2")
+    assert Record.read(folder) == Record("gan_mnist5k", 0, "running", 32)
+    assert fit("--ckpt_path=last", "--trainer.max_epochs=-1") == folder
+    assert Record.read(folder) == Record("gan_mnist5k", 0, "finished", 64)
+
+
+def test_the_written_config_keeps_the_experiments_name(trained: Path) -> None:
+    assert yaml.safe_load((trained / "config.yaml").read_text())["experiment"] == "gan_mnist5k"
+
+
+def test_resuming_without_ema_says_that_the_average_stays(fit) -> None:
+    folder = fit()
+    with pytest.warns(UserWarning, match="generator_ema, but no EMA is among the callbacks"):
+        fit(f"--ckpt_path={folder}", "--model.max_images=96", "--trainer.callbacks=null")
 
 
 def test_fast_dev_run_writes_nothing(tmp_path: Path) -> None:

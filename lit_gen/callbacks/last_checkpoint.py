@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities import rank_zero_info
 
 from lit_gen.errors import UserError
 
@@ -25,7 +26,7 @@ class LastCheckpoint(Checkpoint):
         if every < 1:
             raise UserError(f"LastCheckpoint: every is {every}, but at least 1 image is needed, e.g. 20000.")
         self.every = every
-        self.saved = 0
+        self.saved = 2**63  # nothing to save before training has started
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.saved = pl_module.images_seen
@@ -39,6 +40,12 @@ class LastCheckpoint(Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if pl_module.images_seen > self.saved:
             self.save(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Ctrl-C keeps what was learnt; after another exception, or in several processes, it may be half a step."""
+        if isinstance(exception, KeyboardInterrupt) and trainer.world_size == 1 and pl_module.images_seen > self.saved:
+            self.save(trainer, pl_module)
+            rank_zero_info(f"Saved {trainer.default_root_dir}/last.ckpt. Go on with --ckpt_path last.")
 
     def save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.saved = pl_module.images_seen

@@ -8,7 +8,9 @@ from typing import Any
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_warn
 
+from lit_gen.callbacks.ema import EMA
 from lit_gen.loggers import MetricsCSV
 from lit_gen.run_folder import Record
 
@@ -40,6 +42,12 @@ class RunRecord(Callback):
                 logger.cut(pl_module.images_seen)
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams(yaml.safe_load(self.config))
+        averages = [name for name, _ in pl_module.named_children() if name.endswith("_ema")]
+        if averages and not any(isinstance(callback, EMA) for callback in trainer.callbacks):
+            rank_zero_warn(
+                f"The checkpoint has {', '.join(averages)}, but no EMA is among the callbacks: these weights, which "
+                "samples are drawn from, stay as they are. Type --trainer.callbacks+=EMA"
+            )
         self._write(trainer, pl_module)
         config = Path(trainer.default_root_dir) / "config.yaml"
         if trainer.is_global_zero and not trainer.fast_dev_run and not config.exists():
@@ -49,9 +57,15 @@ class RunRecord(Callback):
         self._write(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.interrupted:
+        if not trainer.interrupted and self._reached_its_end(pl_module):
             self.record.status = "finished"
         self._write(trainer, pl_module)
+
+    @staticmethod
+    def _reached_its_end(pl_module: LightningModule) -> bool:
+        """A run that `max_time` cut short of its images is there to be gone on with."""
+        max_images = getattr(pl_module, "max_images", None)
+        return max_images is None or pl_module.images_seen >= max_images
 
     def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and not trainer.fast_dev_run:

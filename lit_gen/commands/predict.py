@@ -43,8 +43,12 @@ def predict(
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
     except OSError as error:
-        raise UserError(f"--out {out} cannot be made ({error.strerror}). Name a folder that you may write.") from error
+        raise UserError(
+            f"--out {out} cannot be written ({error.strerror}). Name a folder that you may write."
+        ) from error
     first: list[torch.Tensor] = []
     with tqdm(total=n, unit=" images", desc="predict", leave=False) as bar:
         for images in model.sample_batches(n, seed=seed, batch_size=batch_size):

@@ -57,6 +57,10 @@ class GAN(LightningModule):
                 raise UserError(f"GAN: {name} is {value}, expected at least 1. Type --model.{name} 1.")
         if max_images is not None and max_images < 1:
             raise UserError(f"GAN: max_images is {max_images}, expected at least 1. Type --model.max_images 60000.")
+        if gradient_clip is not None and gradient_clip <= 0:
+            raise UserError(
+                f"GAN: gradient_clip is {gradient_clip}, expected more than 0. Type --model.gradient_clip 1."
+            )
         self.save_hyperparameters(logger=False)
         self.automatic_optimization = False
         self.generator = generator
@@ -96,7 +100,7 @@ class GAN(LightningModule):
         steps = (number + 1) % self.accumulate_batches == 0
         update = number // self.accumulate_batches
         generators_turn = (update + 1) % self.discriminator_steps == 0
-        front = getattr(self.discriminator, "features", nn.Identity())
+        front = getattr(self.discriminator, "features", unchanged)
 
         # One generator forward serves both updates; it keeps a graph only where the generator is going to learn.
         z = torch.randn(len(real), self.generator.latent_dim, device=self.device)
@@ -159,7 +163,7 @@ class GAN(LightningModule):
     def judge(self, batch: tuple[Tensor, ...], split: str) -> None:
         """How the discriminator takes held-out reals and fresh fakes; reals that it never saw should still pass."""
         real, *cond = batch
-        front = getattr(self.discriminator, "features", nn.Identity())
+        front = getattr(self.discriminator, "features", unchanged)
         z = torch.randn(len(real), self.generator.latent_dim, device=self.device)
         real_logits = self.discriminator(front(real), *cond)
         fake_logits = self.discriminator(front(averaged(self, "generator")(z, *cond)), *cond)
@@ -191,7 +195,9 @@ class GAN(LightningModule):
                 yield generator(*(values.to(self.device) for values in part))
 
     def on_fit_start(self) -> None:
-        shape = tuple(self.sample(1, seed=0).shape[1:])
+        """What the generator makes, what the discriminator takes and what the data holds have to agree."""
+        made = self.sample(2, seed=0)
+        shape = tuple(made.shape[1:])
         data_shape = getattr(self.trainer.datamodule, "image_shape", None)
         if data_shape is not None and tuple(data_shape) != shape:
             raise UserError(
@@ -199,12 +205,25 @@ class GAN(LightningModule):
                 "width).\nGive --data.image_size and --data.channels the values of --model.generator.image_size and "
                 "--model.generator.channels."
             )
+        try:
+            with evaluating(self.discriminator):
+                self.discriminator(getattr(self.discriminator, "features", unchanged)(made))
+        except RuntimeError as error:
+            raise UserError(
+                f"GAN: the discriminator does not take the generator's images, {_by(shape)}: {error}\nGive "
+                "--model.discriminator.image_size and .channels the values of the generator's."
+            ) from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.record(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.restore(self, checkpoint)
+
+
+def unchanged(images: Tensor) -> Tensor:
+    """The front of a discriminator that has none."""
+    return images
 
 
 def default_optimizer(parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
