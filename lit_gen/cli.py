@@ -98,7 +98,7 @@ class LitGenCLI(LightningCLI):
         several = bare.num_devices * bare.num_nodes > 1
         self.run = processes.choice_of_rank_zero(lambda: self._choose_run(given), bare)
         self.config_init[self.subcommand]["ckpt_path"] = self.run.checkpoint
-        settings = {"default_root_dir": self.run.folder, "callbacks": self._callbacks(given)}
+        settings = {"default_root_dir": self.run.folder, "callbacks": self._callbacks(given, several)}
         if several and given["strategy"] == "auto":
             # Plain DDP refuses a step that leaves one network's parameters without gradients.
             settings["strategy"] = "ddp_find_unused_parameters_true"
@@ -155,11 +155,11 @@ class LitGenCLI(LightningCLI):
         folder = folder if fit else folder / self.subcommand
         return make_run(folder, checkpoint)
 
-    def _callbacks(self, given: dict[str, Any]) -> list[Callback]:
+    def _callbacks(self, given: dict[str, Any], several: bool) -> list[Callback]:
         """The user's callbacks in their order, then those that every run has unless the user brought such a one."""
         chosen = given["callbacks"] or []
         record = RunRecord(self.experiment, self.settings.seed_everything, self._yaml())
-        defaults: list[Callback] = [SyncRanks(), record]
+        defaults: list[Callback] = [SyncRanks(), record] if several else [record]
         if self.subcommand == "fit":
             defaults += [Throughput()]
             if given["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in chosen):

@@ -181,7 +181,7 @@ def _with(callback: Callback):
     from lit_gen.cli import LitGenCLI
 
     own = LitGenCLI._callbacks
-    return lambda self, given: [*own(self, given), callback]
+    return lambda self, *given: [*own(self, *given), callback]
 
 
 def test_a_run_that_time_cut_short_is_gone_on_with(fit) -> None:

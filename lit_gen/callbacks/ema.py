@@ -17,8 +17,9 @@ class EMA(Callback):
     """Moving average of named sub-modules, half-life in images with a ramp-up (Karras et al. 2020, appendix B).
 
     The average is a sub-module of the model, `generator_ema`, so that a checkpoint alone has it and `model.sample`
-    uses it. Batch-norm statistics are averaged like weights; counters are copied. Lightning's own weight averaging
-    would average the discriminator too.
+    uses it. It takes in the weights each time that a fiftieth of the half-life has passed: more often costs time and
+    changes nothing that can be seen. Batch-norm statistics are averaged like weights; counters are copied. Lightning's
+    own weight averaging would average the discriminator too.
 
     Args:
         half_life: Images after which a weight's share in the average has halved.
@@ -48,8 +49,20 @@ class EMA(Callback):
                 )
             add_average(pl_module, name)
 
+    @property
+    def state_key(self) -> str:
+        """Several averages may run side by side."""
+        return f"EMA of {', '.join(self.modules)}"
+
+    def state_dict(self) -> dict[str, int]:
+        return {"images_seen": self.images_seen}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.images_seen = state_dict["images_seen"]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.images_seen = pl_module.images_seen
+        if pl_module.images_seen == 0 or self.images_seen == 0:  # not resumed, or from a run without an average
+            self.images_seen = pl_module.images_seen
         self.pairs = [
             _tensors(getattr(pl_module, f"{name}_ema")) + _tensors(getattr(pl_module, name)) for name in self.modules
         ]
@@ -60,14 +73,17 @@ class EMA(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         new_images = pl_module.images_seen - self.images_seen
-        self.images_seen = pl_module.images_seen
-        if new_images:
+        if new_images >= self.half_life_at(pl_module.images_seen) / 50:
+            self.images_seen = pl_module.images_seen
             self.average(keep=self.decay(self.images_seen, new_images))
 
     def decay(self, images_seen: int, new_images: int) -> float:
         """Share of the old average that is kept after `new_images` more."""
-        half_life = self.half_life if self.ramp_up is None else min(self.half_life, self.ramp_up * images_seen)
-        return 0.5 ** (new_images / max(half_life, 1e-8))
+        return 0.5 ** (new_images / max(self.half_life_at(images_seen), 1e-8))
+
+    def half_life_at(self, images_seen: int) -> float:
+        """The half-life in images, shorter during the ramp-up."""
+        return self.half_life if self.ramp_up is None else min(self.half_life, self.ramp_up * images_seen)
 
     @torch.no_grad()
     def average(self, keep: float) -> None:

@@ -24,7 +24,7 @@ from datamodules.mnist5k import Mnist5k
 from lit_gen.callbacks.ema import EMA
 from lit_gen.callbacks.image_progress_bar import ImageProgressBar
 from lit_gen.callbacks.last_checkpoint import LastCheckpoint
-from lit_gen.callbacks.sync_ranks import SyncRanks
+from lit_gen.callbacks.run_record import RunRecord
 from lit_gen.callbacks.throughput import Throughput
 from lit_gen.loggers import MetricsCSV
 from lit_gen.losses import NonSaturatingLoss
@@ -74,7 +74,7 @@ def in_turns(networks: Networks, loader: object, batches: int, other: Callable[[
     model = GAN(*networks, NonSaturatingLoss(), ADAM, ADAM)
     turns = InTurns(other)
     with tempfile.TemporaryDirectory() as folder:
-        defaults = [EMA(), SyncRanks(), Throughput(), ImageProgressBar(), LastCheckpoint(every=10**9)]
+        defaults = [EMA(), RunRecord("benchmark", 0, "{}"), Throughput(), ImageProgressBar(), LastCheckpoint(10**9)]
         extras = defaults if everything else []
         trainer = Trainer(
             accelerator="cpu", max_epochs=-1, max_steps=2 * (batches + WARM_UP), default_root_dir=folder,
@@ -88,7 +88,7 @@ def in_turns(networks: Networks, loader: object, batches: int, other: Callable[[
 
 def by_hand(networks: Networks) -> Callable[[Tensor], None]:
     """The same mathematics in a plain step: one fake for both updates, no gradients for D's weights in G's."""
-    generator, discriminator = networks
+    generator, discriminator = (network.to(memory_format=torch.channels_last) for network in networks)
     optimizer_g, optimizer_d = ADAM(generator.parameters()), ADAM(discriminator.parameters())
     softplus = nn.functional.softplus
 

@@ -50,6 +50,25 @@ def test_ema_halves_in_its_half_life() -> None:
     assert not any(parameter.requires_grad for parameter in model.generator_ema.parameters())
 
 
+def test_ema_waits_for_a_fiftieth_of_its_half_life_and_remembers_since_when() -> None:
+    model, ema = Model(), EMA(half_life=100, ramp_up=None)
+    ema.setup(None, model, "fit")
+    nn.init.ones_(model.generator[0].weight)
+    ema.on_train_start(None, model)
+    nn.init.zeros_(model.generator[0].weight)
+    model.images_seen = 1
+    ema.on_train_batch_end(None, model, None, None, 0)
+    assert model.generator_ema[0].weight.item() == 1  # 1 image is less than 2 % of 100
+    resumed = EMA(half_life=100, ramp_up=None)
+    resumed.setup(None, model, "fit")
+    resumed.load_state_dict({"images_seen": 40})
+    model.images_seen = 90
+    resumed.on_train_start(None, model)
+    model.images_seen = 140
+    resumed.on_train_batch_end(None, model, None, None, 0)
+    assert model.generator_ema[0].weight.item() == pytest.approx(0.5)
+
+
 def test_ema_ramps_up() -> None:
     ema = EMA(half_life=1_000, ramp_up=0.05)
     assert ema.decay(images_seen=2_000, new_images=100) == pytest.approx(0.5)  # half-life is 5 % of 2,000
