@@ -3,6 +3,8 @@
 A loss takes logits, never probabilities. A penalty joins the discriminator's loss.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,16 +12,16 @@ from torch import Tensor, nn
 from lit_gen.errors import UserError
 
 
-class AdversarialLoss:
+class AdversarialLoss(ABC):
     """Base of the adversarial losses: what each of the two players minimises, as means over logits of any shape."""
 
+    @abstractmethod
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """What the discriminator minimises: a scalar from its logits on real and on generated images."""
-        raise NotImplementedError
 
+    @abstractmethod
     def generator_loss(self, fake_logits: Tensor) -> Tensor:
         """What the generator minimises: a scalar from the discriminator's logits on generated images."""
-        raise NotImplementedError
 
 
 class MinimaxLoss(AdversarialLoss):
@@ -96,7 +98,7 @@ class WassersteinLoss(AdversarialLoss):
         return -fake_logits.mean()
 
 
-class Penalty:
+class Penalty(ABC):
     """Base of the penalties on the discriminator, applied lazily (Karras et al. 2020, arXiv:1912.04958, appendix B).
 
     Args:
@@ -114,6 +116,7 @@ class Penalty:
             )
         self.every = every
 
+    @abstractmethod
     def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, *cond: Tensor) -> Tensor:
         """The penalty, not yet multiplied by `every`.
 
@@ -126,7 +129,6 @@ class Penalty:
         Returns:
             A scalar >= 0 that can be differentiated by D's parameters.
         """
-        raise NotImplementedError
 
 
 class R1(Penalty):

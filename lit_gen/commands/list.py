@@ -19,7 +19,6 @@ KINDS = {
     "data sets": LightningDataModule,
     "callbacks": Callback,
 }
-BASES = (AdversarialLoss, Penalty)
 
 
 def list() -> None:
@@ -33,6 +32,6 @@ def lines() -> Iterator[str]:
         base = KINDS[kind]
         yield f"{kind}:"
         for name, found in sorted(classes_of(modules).items()):
-            if issubclass(found, base) and found not in BASES and not inspect.isabstract(found):
+            if issubclass(found, base) and not inspect.isabstract(found):
                 yield f"  {name:<24}{(inspect.getdoc(found) or '').splitlines()[0]}"
         yield ""
