@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import lightning.pytorch  # noqa: F401 (makes its log handlers, before any test captures what they write to)
 import pytest
 import torch
 from common import GAN_MNIST, TINY, newest_run

@@ -71,6 +71,14 @@ def test_predict_writes_the_samples_of_its_seed(vivid: Path, tmp_path: Path, cap
     assert "5 images of GAN (EMA weights, 64 images seen)" in capsys.readouterr().out
 
 
+def test_predict_finds_the_newest_run_of_an_experiment(trained: Path, tmp_path: Path, refused) -> None:
+    last = ["predict", "--ckpt_path=last", "--n=1", f"--out={tmp_path}"]
+    main([*last, "--config=experiments/gan_mnist5k.yaml", f"--default_root_dir={trained.parents[1]}"])
+    assert (tmp_path / "000000.png").is_file()
+    assert "`last` of which experiment?" in refused(*last)
+    assert "No run of other" in refused(*last, "--config=other.yaml", f"--default_root_dir={trained.parents[1]}")
+
+
 def test_predict_leaves_other_files_alone(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "000009.png").write_text("mine")
     main(["predict", f"--ckpt_path={trained}", "--n=1", f"--out={tmp_path}"])
