@@ -24,7 +24,8 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     patch.setenv("WANDB_MODE", "disabled")
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         for handler in logging.getLogger(name).handlers:
-            handler.setStream(sys.__stderr__)  # not the one that pytest put in its place while it imported Lightning
+            if type(handler) is logging.StreamHandler:  # Lightning's own, not one of pytest's
+                handler.setStream(sys.__stderr__)  # not the one that pytest had put in its place
     for name in ("LOCAL_RANK", "WORLD_SIZE", "LIT_GEN_RUN"):
         patch.delenv(name, raising=False)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
