@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from lit_gen import checkpoint as checkpoints
 from lit_gen.errors import UserError
-from lit_gen.losses import AdversarialLoss, NonSaturatingLoss, Penalty
+from lit_gen.losses.adversarial import AdversarialLoss, NonSaturatingLoss
+from lit_gen.losses.penalties import Penalty
 from lit_gen.sampling import averaged, draw_latents, evaluating
 
 

@@ -27,7 +27,7 @@ from lit_gen.callbacks.last_checkpoint import LastCheckpoint
 from lit_gen.callbacks.run_record import RunRecord
 from lit_gen.callbacks.throughput import Throughput
 from lit_gen.loggers import MetricsCSV
-from lit_gen.losses import NonSaturatingLoss
+from lit_gen.losses.adversarial import NonSaturatingLoss
 from lit_gen.models.gan import GAN
 from lit_gen.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lit_gen.networks.mlp import MLPDiscriminator, MLPGenerator

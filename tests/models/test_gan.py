@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader
 
 import lit_gen
 from lit_gen.errors import UserError
-from lit_gen.losses import R1, AdversarialLoss, HingeLoss, Penalty, WassersteinLoss
+from lit_gen.losses.adversarial import AdversarialLoss, HingeLoss, WassersteinLoss
+from lit_gen.losses.penalties import R1, Penalty
 from lit_gen.models.gan import GAN
 from lit_gen.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lit_gen.networks.mlp import MLPDiscriminator, MLPGenerator

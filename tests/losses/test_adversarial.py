@@ -8,17 +8,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from lit_gen.errors import UserError
-from lit_gen.losses import (
-    R1,
+from lit_gen.losses.adversarial import (
     AdversarialLoss,
-    GradientPenalty,
     HingeLoss,
     LeastSquaresLoss,
     MinimaxLoss,
     NonSaturatingLoss,
-    Penalty,
     WassersteinLoss,
 )
+from lit_gen.losses.penalties import R1, GradientPenalty, Penalty
 
 
 def subclasses(base: type) -> list[type]:
