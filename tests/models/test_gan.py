@@ -224,7 +224,7 @@ def test_clipping_scaled_gradients_is_refused() -> None:
         model.configure_optimizers()
 
 
-@pytest.mark.parametrize("loss", AdversarialLoss.__subclasses__())
+@pytest.mark.parametrize("loss", [c for c in AdversarialLoss.__subclasses__() if c.__module__.endswith("adversarial")])
 def test_every_loss_trains(loss: type[AdversarialLoss]) -> None:
     model = make(loss=loss())
     before = weights(model)
