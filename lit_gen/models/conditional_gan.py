@@ -20,7 +20,7 @@ class ConditionalGAN(GAN):
     """Conditional GAN (Mirza & Osindero 2014, arXiv:1411.1784, eq. 2): the game of GAN, with labels for both players.
 
     A batch is `(images, labels)`, int64 labels (B,). How labels enter is the networks' own affair; both have
-    `n_classes`. Fakes are made of the classes of the real batch, so that both are judged by the same mixture of classes.
+    `n_classes`. Fakes are made of the classes of the real batch: both are judged by the same mixture.
 
     The arguments are those of GAN; see there.
     """
@@ -101,8 +101,8 @@ class ConditionalGAN(GAN):
             if size is None:
                 raise UserError(
                     f"{name}: the {part}, a {type(getattr(self, part)).__name__}, has no n_classes: it takes no "
-                    f"labels.\nType --model.{part} ConditionalDCGANGenerator or the like (see `python -m lit_gen list`), or "
-                    "--model GAN for images without classes."
+                    f"labels.\nType --model.{part} with one of those that `python -m lit_gen list` calls conditional, "
+                    "or --model GAN for images without classes."
                 )
         if sizes["generator"] != sizes["discriminator"]:
             raise UserError(
