@@ -2,8 +2,8 @@
 
     python tests/benchmarks/label_agreement.py checkpoints/cgan_mnist5k/<run id>/last.ckpt
 
-It trains the classifier of digit_quality.py on the train split of the data that the checkpoint was trained on, draws EMA
-samples of all classes in turn and prints what it found. Nothing is asserted: this is a measurement.
+It trains the classifier of digit_quality.py on the train split of the data that the checkpoint was trained on, draws
+EMA samples of all classes in turn and prints what it found. Nothing is asserted: this is a measurement.
 """
 
 import argparse
