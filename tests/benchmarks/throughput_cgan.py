@@ -1,8 +1,8 @@
 """Speed of the conditional GAN against a hand-written loop: python tests/benchmarks/throughput_cgan.py [--rounds 9]
 
 Networks, batch and optimizer are those of experiments/cgan_mnist5k.yaml, without R1, which comes in every 16th batch,
-so that a median does not see it. Steps alternate batch by batch in one process, so that a noisy machine slows both alike.
-Nothing is asserted: the numbers depend on the machine.
+so that a median does not see it. Steps alternate batch by batch in one process, so that a noisy machine slows both
+alike. Nothing is asserted: the numbers depend on the machine.
 """
 
 from __future__ import annotations
