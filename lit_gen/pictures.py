@@ -28,9 +28,10 @@ class Made(NamedTuple):
 
 
 def image_grid(made: Iterable[Made], cells: int = 64) -> Tensor:
-    """The first of what a model made side by side, in about a square of at most `cells` images: (C, H', W') in [0, 1].
+    """The first of what a model made side by side, in about a square of `cells` images: (C, H', W') in [0, 1].
 
-    Only as much is taken from `made` as the grid shows.
+    Only as much is taken from `made` as the grid shows: one image at least, and one of each class where there are rows
+    for them.
     """
     panels, period = _first(made, cells)
     width = panels.shape[1]
@@ -50,7 +51,7 @@ def _first(made: Iterable[Made], cells: int) -> tuple[Tensor, int]:
     parts: list[Tensor] = []
     for images, panels, period in made:  # noqa: B007 (the last period is that of all)
         parts.append(images[:, None].cpu() if panels is None else panels.cpu())
-        wanted = max(1, cells // parts[0].shape[1])
+        wanted = max(1, cells // parts[0].shape[1], period)
         if sum(len(part) for part in parts) >= wanted:
             break
     return torch.cat(parts)[:wanted], period

@@ -30,7 +30,7 @@ def predict(
     seed: int = 0,
     out: str = "samples",
     mode: str | None = None,
-    labels: list[int | str] | None = None,
+    labels: list[int | str] | int | str | None = None,
     images: str | None = None,
     batch_size: int = 256,
     device: str = "auto",
@@ -48,7 +48,8 @@ def predict(
         out: Folder for the images; made where it is missing. Files of the same names are replaced.
         mode: What to make, by default the first that the model can: `sample` (GAN, VAE); `mixture`, `reconstruct`,
             `interpolate` (VAE); `a_to_b`, `b_to_a` (CycleGAN).
-        labels: Classes to make, numbers or names, in turns; all of them by default. For models that know classes.
+        labels: Class to make, its number or name, or a list of them in turns; all of them by default. For models that
+            know classes.
         images: Folder of images to translate or reconstruct; by default held-out images of the data that the model
             was trained on.
         batch_size: Images made at once.
@@ -63,6 +64,7 @@ def predict(
     checkpoint = existing_checkpoint(datamodules.paths.find_input(ckpt_path))
     model = load_model(checkpoint, _device(device))
     mode = _mode(model, mode, checkpoint)
+    labels = [labels] if isinstance(labels, int | str) else labels
     source = _Source(model, checkpoint, images, n, batch_size)
     made = model.make(mode, n, seed, batch_size, source, _in_turns(labels, n))
     first = next(made)  # what cannot be made is said before anything is written
@@ -70,7 +72,7 @@ def predict(
     shown: list[Made] = []
     with tqdm(total=n, unit=" images", desc="predict", leave=False) as bar:
         for part in _chain(first, made):
-            if len(shown) * batch_size < GRID:
+            if sum(len(earlier.images) for earlier in shown) < max(GRID, part.period):
                 shown.append(part._replace(period=len(labels)) if labels else part)
             for image in to_uint8(part.images.cpu()):
                 write_png(image, str(folder / f"{bar.n:06d}.png"))
