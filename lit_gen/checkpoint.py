@@ -13,20 +13,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lit_gen.errors import UserError
-from lit_gen.sampling import add_average
+from lit_gen.errors import UserError, nearest
+from lit_gen.sampling import add_average, averaged
 
 # The advice to leave networks out of the hyper-parameters would cost the recipe that rebuilds them.
 warnings.filterwarnings("ignore", message=".*is already saved during checkpointing.*")
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 
 
+def remember_data(model: LightningModule) -> None:
+    """Called by a model's `on_fit_start`: the shape of the images and the names of the classes that it learns from."""
+    data = model.trainer.datamodule
+    shape = getattr(data, "image_shape", None)
+    model.image_shape = None if shape is None else tuple(shape)
+    model.class_names = list(getattr(data, "class_names", None) or [])
+
+
 def record(model: LightningModule, checkpoint: dict[str, Any]) -> None:
-    """Called by a model's `on_save_checkpoint`: images seen, and a recipe of plain values that rebuilds the model."""
+    """Called by a model's `on_save_checkpoint`: images seen, what they were, and a recipe that rebuilds the model."""
     checkpoint["images_seen"] = model.images_seen
+    shape = getattr(model, "image_shape", None)
+    checkpoint["data"] = {
+        "image_shape": shape and list(shape),
+        "class_names": list(getattr(model, "class_names", [])),
+    }
     if "_instantiator" not in checkpoint.get("hyper_parameters", {}):  # built in Python, not by the command line
         checkpoint["hyper_parameters"] = {
             "_class_path": _class_path(type(model)),
@@ -38,9 +51,25 @@ def record(model: LightningModule, checkpoint: dict[str, Any]) -> None:
 def restore(model: LightningModule, checkpoint: dict[str, Any]) -> None:
     """Called by a model's `on_load_checkpoint`: images seen, and room for the EMA weights that the checkpoint has."""
     model.images_seen = checkpoint.get("images_seen", 0)
+    data = checkpoint.get("data", {})
+    model.image_shape = tuple(data["image_shape"]) if data.get("image_shape") else None
+    model.class_names = data.get("class_names", [])
     for name in {key.split(".")[0] for key in checkpoint["state_dict"]}:
         if name.endswith("_ema"):
             add_average(model, name.removesuffix("_ema"))
+
+
+def load_module(path: str | PathLike[str], name: str, device: str = "cpu") -> torch.nn.Module:
+    """One sub-module of a checkpoint, by its dotted name, from the moving average where there is one."""
+    model = load_model(path, device)
+    child, _, rest = name.partition(".")
+    children = [found for found, _ in model.named_children() if not found.endswith("_ema")]
+    try:
+        return averaged(model, child).get_submodule(rest)
+    except AttributeError as error:
+        raise UserError(
+            f"{path} has no module {name!r}; {type(model).__name__} has {', '.join(children)}.{nearest(name, children)}"
+        ) from error
 
 
 def load_model(path: str | PathLike[str], device: str = "cpu") -> LightningModule:
@@ -54,7 +83,7 @@ def load_model(path: str | PathLike[str], device: str = "cpu") -> LightningModul
             "Load it with the LightningModule that wrote it: YourModel.load_from_checkpoint(path)."
         )
     import_rooms()
-    model_class = _import_class(recipe["_class_path"], path)
+    model_class = import_class(recipe["_class_path"], path, LightningModule)
     try:
         model = model_class.load_from_checkpoint(path, map_location=device, weights_only=True)
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
@@ -84,7 +113,27 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
     return checkpoint
 
 
-def _import_class(class_path: str, path: str | PathLike[str]) -> type[LightningModule]:
+def load_data(path: str | PathLike[str]) -> LightningDataModule:
+    """The data module that the checkpoint's run was trained with, not yet prepared.
+
+    Raises:
+        UserError: The checkpoint has none, or its class cannot be imported.
+    """
+    from lit_gen.rooms import import_rooms
+
+    recipe = read(path).get("datamodule_hyper_parameters", {})
+    if "_class_path" not in recipe:
+        raise UserError(f"{path} does not say which data it was trained on.")
+    import_rooms()
+    data_class = import_class(recipe["_class_path"], path, LightningDataModule)
+    try:
+        return data_class.load_from_checkpoint(path, weights_only=True)
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"The data of {path} could not be set up as {recipe['_class_path']}:\n{error}") from error
+
+
+def import_class(class_path: str, path: str | PathLike[str], kind: type) -> type:
+    """The class that a checkpoint names, if it is of the kind that is wanted."""
     module, _, name = class_path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
@@ -93,8 +142,8 @@ def _import_class(class_path: str, path: str | PathLike[str]) -> type[LightningM
             f"{path} was written by {class_path}, which cannot be imported here ({error}).\n"
             "Run from the folder that holds this module, or put that folder on PYTHONPATH."
         ) from error
-    if not (isinstance(found, type) and issubclass(found, LightningModule)):
-        raise UserError(f"{path} names {class_path} as its model, which is no LightningModule.")
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise UserError(f"{path} names {class_path}, which is no {kind.__name__}.")
     return found
 
 

@@ -15,6 +15,10 @@ MISTAKES = {
     "class for another key": (["--data=GAN"], ["data", "GAN exists, but not for this key"]),
     "class path that is no model": (["--model=os.system"], ["os.system is no LightningModule"]),
     "module that does not exist": (["--model=nomodule.GAN"], ["No module named 'nomodule'"]),
+    "labels for a model without": (
+        ["--data.labels=true"],
+        ["this model takes none", "--data.labels", "ConditionalGAN"],
+    ),
     "unknown option of the model": (["--model.genrator.width=3"], ["GAN has no option", 'Did you mean "generator"?']),
     "unknown option of the data": (["--data.batchsize=3"], ["Mnist5k has no option", 'Did you mean "batch_size"?']),
     "unknown option of an optimizer": (["--model.generator_optimizer.lrr=3"], ["Adam has no option lrr", '"lr"?']),
@@ -100,7 +104,7 @@ def test_test_needs_a_checkpoint(refused, tmp_path: Path) -> None:
     [
         ([], "Missing: ckpt_path"),
         (["--ckpt_path=no.ckpt"], "No checkpoint at"),
-        (["--ckpt_path=no.ckpt", "--m=3"], "There is no option --m"),
+        (["--ckpt_path=no.ckpt", "--number=3"], "There is no option --number"),
         (["--ckpt_path=no.ckpt", "--n=0"], "--n is 0"),
         (["--ckpt_path=no.ckpt", "--n=few"], "n: found few, expected int"),
     ],

@@ -14,6 +14,8 @@ from torchvision.io import read_image
 import lit_gen
 from datamodules.transforms import to_uint8
 from lit_gen.__main__ import main, own_commands
+from lit_gen.checkpoint import load_data
+from lit_gen.errors import UserError
 from lit_gen.rooms import classes_of, import_rooms
 
 
@@ -96,6 +98,29 @@ def test_load_gives_ema_images_from_the_checkpoint_alone(trained: Path) -> None:
     model.generator_ema = None
     assert not torch.equal(images, model.sample(64, seed=0))
     model.generator_ema = live
+
+
+def test_one_module_is_loaded_on_its_own(trained: Path) -> None:
+    path = trained / "last.ckpt"
+    state = torch.load(path, weights_only=True)["state_dict"]
+    generator = lit_gen.load(path, module="generator")
+    assert type(generator).__name__ == "DCGANGenerator"
+    assert not generator.training
+    assert torch.equal(generator.head.weight, state["generator_ema.head.weight"])
+    blocks = lit_gen.load(path, module="discriminator.blocks")
+    assert torch.equal(blocks[0][0].weight, state["discriminator.blocks.0.0.weight"])
+    for name in ("generater", "discriminator.block"):
+        with pytest.raises(UserError, match="has generator, discriminator"):
+            lit_gen.load(path, module=name)
+
+
+def test_a_checkpoint_says_what_it_was_trained_on(trained: Path) -> None:
+    model = lit_gen.load(trained / "last.ckpt")
+    assert model.image_shape == (1, 28, 28)
+    assert model.class_names == [str(digit) for digit in range(10)]
+    data = load_data(trained / "last.ckpt")
+    assert type(data).__name__ == "Mnist5k"
+    assert data.batch_size == 16
 
 
 def test_import_stays_light() -> None:

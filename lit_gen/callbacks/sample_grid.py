@@ -1,24 +1,25 @@
-"""A picture of what the model makes from latents that stay the same during the run."""
+"""Pictures of what the model makes, from latents and held-out images that stay the same during the run."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
-from torchvision.utils import make_grid, save_image
+from torchvision.utils import save_image
 
 from lit_gen.errors import UserError
+from lit_gen.pictures import held_out, image_grid, spread
 
 
 class SampleGrid(Callback):
     """Writes `samples/images_<images seen>.png` from fixed latents, and shows it to the loggers that take images.
 
+    A model that makes images in further ways, such as reconstructions of held-out ones, gets a grid for each of them.
+
     Args:
         every: Images between two grids; the end of training always makes one.
-        n: Number of images in the grid.
+        n: Number of images in a grid.
         seed: Seed of the latents.
     """
 
@@ -47,16 +48,15 @@ class SampleGrid(Callback):
         self.drawn = pl_module.images_seen
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
-        grid = image_grid(pl_module.sample(self.n, seed=self.seed))
-        path = Path(trainer.default_root_dir) / "samples" / f"images_{self.drawn:09d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_image(grid, path)
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_image"):
-                logger.log_image(key="samples", images=[str(path)], caption=[f"{self.drawn:,} images seen"])
-
-
-def image_grid(images: Tensor, columns: int | None = None) -> Tensor:
-    """Images (n, C, H, W) in [-1, 1] side by side, in a square by default: one image (C', H', W') in [0, 1]."""
-    columns = columns or math.ceil(math.sqrt(len(images)))
-    return make_grid(images.float().cpu(), nrow=columns, normalize=True, value_range=(-1, 1), pad_value=0.5)
+        data = trainer.datamodule
+        dataset = held_out(data, "val_set", "train_set")
+        for number, mode in enumerate(pl_module.modes):
+            source = spread(dataset, self.n) if dataset is not None else None
+            grid = image_grid(pl_module.make(mode, self.n, self.seed, source=source), self.n)
+            path = Path(trainer.default_root_dir) / "samples" / f"{mode if number else 'images'}_{self.drawn:09d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_image(grid, path)
+            for logger in trainer.loggers:
+                if hasattr(logger, "log_image"):
+                    caption = [f"{self.drawn:,} images seen"]
+                    logger.log_image(key=mode if number else "samples", images=[str(path)], caption=caption)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 from torchvision.io import write_png
 from torchvision.utils import save_image
 from tqdm.auto import tqdm
 
 import datamodules.paths
+from datamodules.image_folder import ImageFolder
 from datamodules.transforms import to_uint8
-from lit_gen.callbacks.sample_grid import image_grid
-from lit_gen.checkpoint import load_model
-from lit_gen.errors import UserError
+from lit_gen.checkpoint import load_data, load_model
+from lit_gen.errors import UserError, nearest
+from lit_gen.pictures import Made, held_out, image_grid, spread
 from lit_gen.run_folder import existing_checkpoint, newest
 
 GRID = 64  # as many images as one looks at
@@ -24,12 +29,15 @@ def predict(
     n: int = 64,
     seed: int = 0,
     out: str = "samples",
+    mode: str | None = None,
+    labels: list[int | str] | None = None,
+    images: str | None = None,
     batch_size: int = 256,
     device: str = "auto",
     config: str | None = None,
     default_root_dir: str = "checkpoints",
 ) -> None:
-    """Write images from a checkpoint alone, one PNG each, and a grid of the first 64.
+    """Write images from a checkpoint alone, one PNG each, and a grid of the first.
 
     The latents are drawn on the CPU, so that a seed means the same images on every device.
 
@@ -38,6 +46,11 @@ def predict(
         n: Number of images.
         seed: Seed of the latents.
         out: Folder for the images; made where it is missing. Files of the same names are replaced.
+        mode: What to make, by default the first that the model can: `sample` (GAN, VAE); `mixture`, `reconstruct`,
+            `interpolate` (VAE); `a_to_b`, `b_to_a` (CycleGAN).
+        labels: Classes to make, numbers or names, in turns; all of them by default. For models that know classes.
+        images: Folder of images to translate or reconstruct; by default held-out images of the data that the model
+            was trained on.
         batch_size: Images made at once.
         device: `auto` takes a GPU where there is one; else `cpu`, `cuda`, `mps`.
         config: The experiment's YAML, for `ckpt_path` last alone: a checkpoint needs none.
@@ -49,8 +62,86 @@ def predict(
         ckpt_path = _last(config, default_root_dir)
     checkpoint = existing_checkpoint(datamodules.paths.find_input(ckpt_path))
     model = load_model(checkpoint, _device(device))
-    if not hasattr(model, "sample_batches"):
+    mode = _mode(model, mode, checkpoint)
+    source = _Source(model, checkpoint, images, n, batch_size)
+    made = model.make(mode, n, seed, batch_size, source, _in_turns(labels, n))
+    first = next(made)  # what cannot be made is said before anything is written
+    folder = _writable(out)
+    shown: list[Made] = []
+    with tqdm(total=n, unit=" images", desc="predict", leave=False) as bar:
+        for part in _chain(first, made):
+            if len(shown) * batch_size < GRID:
+                shown.append(part._replace(period=len(labels)) if labels else part)
+            for image in to_uint8(part.images.cpu()):
+                write_png(image, str(folder / f"{bar.n:06d}.png"))
+                bar.update()
+        written = bar.n
+    save_image(image_grid(shown, GRID), folder / "grid.png")
+    print(f"{written:,} images of {_seen(model)}, mode {mode}, in {folder}/, the first in {folder / 'grid.png'}")
+
+
+class _Source:
+    """The images to start from, as batches; read only by a model that asks for them."""
+
+    def __init__(self, model: torch.nn.Module, checkpoint: Path, folder: str | None, n: int, batch_size: int) -> None:
+        self.model, self.checkpoint, self.folder, self.n, self.batch_size = model, checkpoint, folder, n, batch_size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        return spread(self._held_out() if self.folder is None else self._of_folder(), self.n, self.batch_size)
+
+    def _held_out(self) -> Dataset:
+        """As the checkpoint says; a relative folder also counts from the project that the checkpoint lies in."""
+        datamodules.paths.search_folders.extend(self.checkpoint.resolve().parents)
+        try:
+            data = load_data(self.checkpoint)
+            data.prepare_data()
+            data.setup()
+        except UserError as error:
+            raise UserError(f"{error}\nOr name a folder of images: --images DIR.") from error
+        found = held_out(data, "test_set", "val_set", "train_set")
+        if found is None:
+            raise UserError(f"{type(data).__name__} has no images to start from. Name a folder: --images DIR.")
+        return found
+
+    def _of_folder(self) -> Dataset:
+        if self.model.image_shape is None:
+            raise UserError(f"{self.checkpoint} does not say which size its images have, so --images cannot be read.")
+        channels, size, _ = self.model.image_shape
+        labels = getattr(self.model, "n_classes", None) is not None
+        whole = {"val_fraction": 0.0, "test_fraction": 0.0, "horizontal_flip": False, "batch_size": 1}
+        data = ImageFolder(self.folder, size, channels, labels=labels, **whole)
+        data.prepare_data()
+        data.setup()
+        return data.train_set
+
+
+def _mode(model: torch.nn.Module, mode: str | None, checkpoint: Path) -> str:
+    modes = getattr(model, "modes", ())
+    if not modes:
         raise UserError(f"{checkpoint} holds a {type(model).__name__}, which makes no images.")
+    if mode is not None and mode not in modes:
+        raise UserError(
+            f"--mode {mode}: this {type(model).__name__} can make {', '.join(modes)}.{nearest(mode, modes)} "
+            f"Type --mode {modes[0]}."
+        )
+    return mode or modes[0]
+
+
+def _in_turns(labels: list[Any] | None, n: int) -> list[Any] | None:
+    """The wanted classes over and over, one for each image."""
+    if labels is None:
+        return None
+    if not labels:
+        raise UserError('predict: --labels names no class. Type --labels "[0, 1]", say, or leave it out for all.')
+    return [labels[index % len(labels)] for index in range(n)]
+
+
+def _chain(first: Made, rest: Iterator[Made]) -> Iterator[Made]:
+    yield first
+    yield from rest
+
+
+def _writable(out: str) -> Path:
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,16 +151,7 @@ def predict(
         raise UserError(
             f"--out {out} cannot be written ({error.strerror}). Name a folder that you may write."
         ) from error
-    first: list[torch.Tensor] = []
-    with tqdm(total=n, unit=" images", desc="predict", leave=False) as bar:
-        for images in model.sample_batches(n, seed=seed, batch_size=batch_size):
-            if len(first) * batch_size < GRID:
-                first.append(images.cpu())
-            for image in to_uint8(images.cpu()):
-                write_png(image, str(folder / f"{bar.n:06d}.png"))
-                bar.update()
-    save_image(image_grid(torch.cat(first)[:GRID]), folder / "grid.png")
-    print(f"{n:,} images of {_seen(model)} in {folder}/, the first {min(n, GRID)} in {folder / 'grid.png'}")
+    return folder
 
 
 def _last(config: str | None, root: str) -> str:
@@ -84,8 +166,8 @@ def _last(config: str | None, root: str) -> str:
 
 
 def _seen(model: torch.nn.Module) -> str:
-    weights = "EMA weights" if getattr(model, "generator_ema", None) is not None else "weights"
-    return f"{type(model).__name__} ({weights}, {model.images_seen:,} images seen)"
+    averaged = any(name.endswith("_ema") for name, _ in model.named_children())
+    return f"{type(model).__name__} ({'EMA weights' if averaged else 'weights'}, {model.images_seen:,} images seen)"
 
 
 def _device(device: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,8 @@ from lit_gen import checkpoint as checkpoints
 from lit_gen.errors import UserError
 from lit_gen.losses.adversarial import AdversarialLoss, NonSaturatingLoss
 from lit_gen.losses.penalties import Penalty
+from lit_gen.pictures import Made, rows_of
+from lit_gen.progress import check_max_images, count_images, gradient_norm, writes_now
 from lit_gen.sampling import averaged, draw_latents, evaluating
 
 
@@ -39,6 +41,10 @@ class GAN(LightningModule):
         accumulate_batches: Batches whose mean gradient makes one update.
     """
 
+    modes = ("sample",)
+    image_shape: tuple[int, int, int] | None = None  # of the data that it was trained on
+    class_names: list[str] = []
+
     def __init__(
         self,
         generator: nn.Module,
@@ -56,8 +62,7 @@ class GAN(LightningModule):
         for name, value in (("discriminator_steps", discriminator_steps), ("accumulate_batches", accumulate_batches)):
             if value < 1:
                 raise UserError(f"GAN: {name} is {value}, expected at least 1. Type --model.{name} 1.")
-        if max_images is not None and max_images < 1:
-            raise UserError(f"GAN: max_images is {max_images}, expected at least 1. Type --model.max_images 60000.")
+        check_max_images(self, max_images)
         if gradient_clip is not None and gradient_clip <= 0:
             raise UserError(
                 f"GAN: gradient_clip is {gradient_clip}, expected more than 0. Type --model.gradient_clip 1."
@@ -75,7 +80,7 @@ class GAN(LightningModule):
         self.gradient_clip = gradient_clip
         self.accumulate_batches = accumulate_batches
         self.images_seen = 0
-        self.last_generator_loss: Tensor | None = None  # of its last turn, with several discriminator steps
+        self.progress: dict[str, Tensor] = {}  # the latest of what is logged; G has no turn in every step
 
     def setup(self, stage: str) -> None:
         # Convolutions run faster so, on CPUs (oneDNN) and on tensor cores alike; only 4-d weights are touched.
@@ -110,7 +115,7 @@ class GAN(LightningModule):
             fake_features = front(fake)
 
         # max_D: reals up, fakes down (algorithm 1, the inner step).
-        with self.updating(optimizer_d, self.discriminator, steps):
+        with self.updating(optimizer_d, "discriminator", steps):
             real_logits = self.discriminator(front(real), *cond)
             fake_logits = self.discriminator(fake_features.detach(), *cond)
             loss_d = self.loss.discriminator_loss(real_logits, fake_logits)
@@ -121,42 +126,43 @@ class GAN(LightningModule):
 
         # min_G: through the discriminator that has just learnt, whose own weights take no gradient here.
         if generators_turn:
-            with self.updating(optimizer_g, self.generator, steps):
+            with self.updating(optimizer_g, "generator", steps):
                 loss_g = self.loss.generator_loss(self.discriminator(fake_features, *cond))
                 self.manual_backward(loss_g / self.accumulate_batches)
-            self.last_generator_loss = loss_g.detach()
+            self.progress["train/generator_loss"] = loss_g.detach()
 
-        self.log_progress(number, loss_d, real_logits, fake_logits)
-        self.images_seen += len(real) * self.trainer.world_size
-        if self.max_images is not None and self.images_seen >= self.max_images:
-            self.trainer.should_stop = True
+        if writes_now(self.trainer):
+            self.log_progress(loss_d, real_logits, fake_logits)
+        count_images(self, len(real))
 
     @contextmanager
-    def updating(self, optimizer: LightningOptimizer, network: nn.Module, steps: bool) -> Iterator[None]:
+    def updating(self, optimizer: LightningOptimizer, name: str, steps: bool) -> Iterator[None]:
         """One network's share of the step: only its weights require gradients inside, and `steps` ends in an update."""
+        network = getattr(self, name)
         with self.toggled_optimizer(optimizer):
             yield
             if steps:
+                if writes_now(self.trainer):
+                    self.progress[f"train/{name}_gradient_norm"] = gradient_norm(network.parameters())
                 if self.gradient_clip is not None:
                     nn.utils.clip_grad_norm_(network.parameters(), self.gradient_clip)
                 optimizer.step()
                 optimizer.zero_grad()
 
-    def log_progress(self, number: int, loss_d: Tensor, real_logits: Tensor, fake_logits: Tensor) -> None:
-        """Logs this batch where the Trainer is going to write; on all others it would only cost time."""
-        every = self.trainer.log_every_n_steps
-        if not every or (number + 1) % every:
-            return
-        metrics = {
-            "train/discriminator_loss": loss_d,
-            "train/generator_loss": self.last_generator_loss,
-            "train/real_logits": real_logits.mean(),
-            "train/fake_logits": fake_logits.mean(),
+    def log_progress(self, loss_d: Tensor, real_logits: Tensor, fake_logits: Tensor) -> None:
+        """Logs this batch, and what is known of the generator from its last turn."""
+        self.progress |= {
+            "train/discriminator_loss": loss_d.detach(),
+            "train/real_logits": real_logits.detach().mean(),
+            "train/fake_logits": fake_logits.detach().mean(),
+            "train/real_accuracy": (real_logits > 0).float().mean(),
+            "train/fake_accuracy": (fake_logits < 0).float().mean(),
         }
-        self.log_dict({key: value.detach() for key, value in metrics.items() if value is not None})
+        self.log_dict(self.progress)
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         self.judge(batch, "val")
+        self.judge_train_reals(len(batch[0]))
 
     def test_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         self.judge(batch, "test")
@@ -175,45 +181,79 @@ class GAN(LightningModule):
         }
         self.log_dict(metrics, batch_size=len(real), sync_dist=True)
 
-    def sample(self, n: int, labels: Tensor | None = None, seed: int | None = None) -> Tensor:
+    def judge_train_reals(self, n: int) -> None:
+        """The same question about reals that it did see: what it passes beyond the held-out ones, it has memorised."""
+        train_set = getattr(self.trainer.datamodule, "train_set", None)
+        if not train_set:
+            return
+        rows = torch.randint(len(train_set), (n,)).tolist()
+        real, *cond = (values.to(self.device) for values in rows_of(train_set, rows))
+        logits = self.discriminator(getattr(self.discriminator, "features", unchanged)(real), *cond)
+        accuracy = (logits > 0).float().mean()
+        self.log("val/train_real_accuracy", accuracy, batch_size=n, sync_dist=True)
+
+    def conditions(self, n: int, labels: Any = None) -> tuple[Tensor, ...]:
+        """What the networks get beside z and the images, n of each: nothing here."""
+        if labels is not None:
+            raise UserError(
+                f"{type(self).__name__} makes images without labels. Leave the labels out, or train a ConditionalGAN."
+            )
+        return ()
+
+    def sample(self, n: int, labels: Any = None, seed: int | None = None) -> Tensor:
         """Images (n, C, H, W) in [-1, 1] from the EMA weights where there are any; training modes stay as they were.
 
         Args:
             n: Number of images.
-            labels: Class of each image, (n,), for a generator that takes labels.
+            labels: Class of each image, for a model that knows classes.
             seed: The same seed gives the same images; None continues torch's own random stream.
         """
-        return torch.cat(list(self.sample_batches(n, labels, seed)))
+        return torch.cat([made.images for made in self.make("sample", n, seed, labels=labels)])
 
-    def sample_batches(
-        self, n: int, labels: Tensor | None = None, seed: int | None = None, batch_size: int = 256
-    ) -> Iterator[Tensor]:
-        """The images of `sample`, `batch_size` at a time, for more of them than memory holds."""
-        z = draw_latents(n, self.generator.latent_dim, seed)
-        given = (z,) if labels is None else (z, labels)
+    def make(
+        self,
+        mode: str,
+        n: int,
+        seed: int | None = None,
+        batch_size: int = 256,
+        source: Iterable[tuple[Tensor, ...]] | None = None,
+        labels: Any = None,
+    ) -> Iterator[Made]:
+        """The images of `sample`, `batch_size` at a time, for more of them than memory holds; `source` is not used."""
+        given = (draw_latents(n, self.generator.latent_dim, seed), *self.conditions(n, labels))
         for part in zip(*(values.split(batch_size) for values in given), strict=True):
             with evaluating(averaged(self, "generator")) as generator:
-                yield generator(*(values.to(self.device) for values in part))
+                yield Made(generator(*(values.to(self.device) for values in part)))
 
     def on_fit_start(self) -> None:
         """What the generator makes, what the discriminator takes and what the data holds have to agree."""
+        checkpoints.remember_data(self)
+        self.check_labels()
         made = self.sample(2, seed=0)
         shape = tuple(made.shape[1:])
-        data_shape = getattr(self.trainer.datamodule, "image_shape", None)
-        if data_shape is not None and tuple(data_shape) != shape:
+        if self.image_shape is not None and self.image_shape != shape:
             raise UserError(
-                f"GAN: the data's images are {_by(data_shape)}, the generator makes {_by(shape)} (channels x height x "
-                "width).\nGive --data.image_size and --data.channels the values of --model.generator.image_size and "
-                "--model.generator.channels."
+                f"{type(self).__name__}: the data's images are {_by(self.image_shape)}, the generator makes "
+                f"{_by(shape)} (channels x height x width).\nGive --data.image_size and --data.channels the values of "
+                "--model.generator.image_size and --model.generator.channels."
             )
         try:
+            cond = (values.to(self.device) for values in self.conditions(2))
             with evaluating(self.discriminator):
-                self.discriminator(getattr(self.discriminator, "features", unchanged)(made))
+                self.discriminator(getattr(self.discriminator, "features", unchanged)(made), *cond)
         except RuntimeError as error:
             raise UserError(
-                f"GAN: the discriminator does not take the generator's images, {_by(shape)}: {error}\nGive "
-                "--model.discriminator.image_size and .channels the values of the generator's."
+                f"{type(self).__name__}: the discriminator does not take the generator's images, {_by(shape)}: "
+                f"{error}\nGive --model.discriminator.image_size and .channels the values of the generator's."
             ) from error
+
+    def check_labels(self) -> None:
+        """Refuses labels, which the networks of this model would not take."""
+        if getattr(self.trainer.datamodule, "labels", False):
+            raise UserError(
+                f"{type(self).__name__}: the data's batches hold labels, and this model takes none. Type --data.labels "
+                "false, or use ConditionalGAN."
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.record(self, checkpoint)

@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 import lit_gen
 from lit_gen.errors import UserError
@@ -178,7 +178,9 @@ def test_sampling_uses_the_average_and_puts_every_mode_back() -> None:
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
     torch.testing.assert_close(model.sample(5, seed=3), images, rtol=0, atol=0)
-    torch.testing.assert_close(torch.cat(list(model.sample_batches(5, seed=3, batch_size=2))), images)
+    torch.testing.assert_close(
+        torch.cat([made.images for made in model.make("sample", 5, seed=3, batch_size=2)]), images
+    )
     assert not torch.equal(model.sample(5, seed=4), images)
 
 
@@ -224,6 +226,23 @@ def test_clipping_scaled_gradients_is_refused() -> None:
         model.configure_optimizers()
 
 
+def test_labels_are_refused_where_the_model_knows_none() -> None:
+    model = make()
+    with pytest.raises(UserError, match="makes images without labels"):
+        model.sample(2, labels=[0, 1])
+
+
+def test_gradient_norms_are_those_of_the_step() -> None:
+    """With SGD a step is the gradient times the rate."""
+    model = make()
+    before = {name: weights(getattr(model, name)) for name in ("generator", "discriminator")}
+    train(model, batches=1, log_every_n_steps=1)
+    for name, old in before.items():
+        steps = [new - was for new, was in zip(weights(getattr(model, name)), old, strict=True)]
+        norm = torch.cat([step.flatten() for step in steps]).norm() / 0.1
+        torch.testing.assert_close(model.progress[f"train/{name}_gradient_norm"], norm)
+
+
 @pytest.mark.parametrize("loss", AdversarialLoss.__subclasses__())
 def test_every_loss_trains(loss: type[AdversarialLoss]) -> None:
     model = make(loss=loss())
@@ -231,3 +250,31 @@ def test_every_loss_trains(loss: type[AdversarialLoss]) -> None:
     train(model, batches=2)
     assert all(value.isfinite().all() for value in model.parameters())
     assert changed(model, before)
+
+
+def test_memorised_reals_pass_where_held_out_ones_do_not() -> None:
+    """The gauge of over-fitting: a discriminator that knows its train images, and only them."""
+
+    class Knows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.weight * (x.flatten(1).mean(1) - 0.5).sign()  # train images are white, the others are not
+
+    class Data(LightningDataModule):
+        train_set = TensorDataset(torch.ones(8, 1, 4, 4))
+
+        def train_dataloader(self) -> DataLoader:
+            return DataLoader(self.train_set, batch_size=4)
+
+        def val_dataloader(self) -> DataLoader:
+            return DataLoader(TensorDataset(torch.zeros(8, 1, 4, 4)), batch_size=4)
+
+    model = GAN(MLPGenerator(image_size=4, latent_dim=3, hidden=[5]), Knows(), discriminator_optimizer=SGD)
+    trainer = Trainer(accelerator="cpu", max_epochs=1, logger=False, enable_progress_bar=False,
+                      enable_checkpointing=False, enable_model_summary=False)  # fmt: skip
+    trainer.fit(model, datamodule=Data())
+    assert trainer.callback_metrics["val/train_real_accuracy"] == 1
+    assert trainer.callback_metrics["val/real_accuracy"] == 0
