@@ -16,7 +16,8 @@ from lit_gen import checkpoint as checkpoints
 from lit_gen.errors import UserError
 from lit_gen.image_pool import ImagePool, deal
 from lit_gen.losses.adversarial import AdversarialLoss, LeastSquaresLoss
-from lit_gen.pictures import Made
+from lit_gen.pictures import Made, rows_of
+from lit_gen.progress import check_max_images, count_images, gradient_norm, writes_now
 from lit_gen.sampling import averaged, evaluating
 
 
@@ -69,10 +70,7 @@ class CycleGAN(LightningModule):
                 raise UserError(f"CycleGAN: {name} is {value}, expected 0 or more. Type --model.{name} 0.5, say.")
         if pool_size < 0:
             raise UserError(f"CycleGAN: pool_size is {pool_size}, expected 0 or more. Type --model.pool_size 50.")
-        if max_images is not None and max_images < 1:
-            raise UserError(
-                f"CycleGAN: max_images is {max_images}, expected at least 1. Type --model.max_images 60000."
-            )
+        check_max_images(self, max_images)
         if gradient_clip is not None and gradient_clip <= 0:
             raise UserError(
                 f"CycleGAN: gradient_clip is {gradient_clip}, expected more than 0. Type --model.gradient_clip 1."
@@ -93,10 +91,6 @@ class CycleGAN(LightningModule):
         self.gradient_clip = gradient_clip
         self.pools = {"a": ImagePool(pool_size), "b": ImagePool(pool_size)}
         self.images_seen = 0
-
-    def setup(self, stage: str) -> None:
-        # Convolutions run faster so on tensor cores, and no slower on CPUs; only 4-d weights are touched.
-        self.to(memory_format=torch.channels_last)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         if self.gradient_clip is not None and self.trainer.precision == "16-mixed":
@@ -132,7 +126,7 @@ class CycleGAN(LightningModule):
                 identity_l1 = F.l1_loss(idt_a, real_a) + F.l1_loss(idt_b, real_b)
                 loss_g = loss_g + self.cycle_weight * self.identity_weight * identity_l1
                 metrics["identity_l1"] = identity_l1 / 2
-            metrics["generators_gradient_norm"] = self.update(optimizer_g, loss_g)
+            metrics |= self.update("generators", optimizer_g, loss_g)
 
         # max over both discriminators of eq. 1: reals up, fakes of now and then down.
         with self.toggled_optimizer(optimizer_d):
@@ -141,35 +135,26 @@ class CycleGAN(LightningModule):
             fake_logits_b = self.discriminator_b(self.pools["b"].exchange(fake_b))
             loss_d_a = self.loss.discriminator_loss(real_logits_a, fake_logits_a)
             loss_d_b = self.loss.discriminator_loss(real_logits_b, fake_logits_b)
-            metrics["discriminators_gradient_norm"] = self.update(optimizer_d, loss_d_a + loss_d_b)
+            metrics |= self.update("discriminators", optimizer_d, loss_d_a + loss_d_b)
 
-        if self.logs_now():
+        if writes_now(self.trainer):
             metrics |= {"generator_loss": loss_g, "cycle_l1": cycle_l1 / 2}
             metrics |= {"discriminator_a_loss": loss_d_a, "discriminator_b_loss": loss_d_b}
             metrics |= self.accuracies("a", real_logits_a, fake_logits_a)
             metrics |= self.accuracies("b", real_logits_b, fake_logits_b)
-            self.log_dict({f"train/{name}": value.detach() for name, value in metrics.items() if value is not None})
-        self.images_seen += len(real_a) * self.trainer.world_size
-        if self.max_images is not None and self.images_seen >= self.max_images:
-            self.trainer.should_stop = True
+            self.log_dict({f"train/{name}": value.detach() for name, value in metrics.items()})
+        count_images(self, len(real_a))
 
-    def update(self, optimizer: LightningOptimizer, loss: Tensor) -> Tensor | None:
-        """One step down the gradient of `loss`; returns the gradient's norm where somebody wants it."""
+    def update(self, name: str, optimizer: LightningOptimizer, loss: Tensor) -> dict[str, Tensor]:
+        """One step down the gradient of `loss`; the gradient's norm where it is going to be logged."""
         optimizer.zero_grad()
         self.manual_backward(loss)
-        norm = None
-        if self.gradient_clip is not None or self.logs_now() and self.trainer.precision != "16-mixed":
-            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-            if self.gradient_clip is not None:
-                nn.utils.clip_grads_with_norm_(parameters, self.gradient_clip, norm)
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        norm = {f"{name}_gradient_norm": gradient_norm(parameters)} if writes_now(self.trainer) else {}
+        if self.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
         optimizer.step()
         return norm
-
-    def logs_now(self) -> bool:
-        """Whether the Trainer is going to write this batch's metrics; on all others they would only cost time."""
-        every = self.trainer.log_every_n_steps
-        return bool(every) and (self.trainer.fit_loop.total_batch_idx + 1) % every == 0
 
     def accuracies(self, domain: str, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
         """Shares of real and of made patches that a discriminator takes for what they are."""
@@ -180,15 +165,13 @@ class CycleGAN(LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.judge(batch, "val")
+        self.judge_train_reals(len(batch[0]))
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.judge(batch, "test")
 
     def judge(self, batch: tuple[Tensor, Tensor], split: str) -> None:
-        """Cycle and identity on held-out images, by the averaged generators; what the discriminators say of both kinds.
-
-        A discriminator that learns its train images by heart takes fewer of these reals for real than of `train/`.
-        """
+        """Cycle and identity on held-out images, by the averaged generators; what the discriminators say of both."""
         real_a, real_b = batch
         to_b, to_a = averaged(self, "generator_ab"), averaged(self, "generator_ba")
         fake_b, fake_a = to_b(real_a), to_a(real_b)
@@ -204,6 +187,17 @@ class CycleGAN(LightningModule):
         named = {f"{split}/{name}": value for name, value in metrics.items()}
         self.log_dict(named, batch_size=len(real_a), sync_dist=True)
 
+    def judge_train_reals(self, n: int) -> None:
+        """The same question about reals that they did see: what they pass beyond the held-out ones is memorised."""
+        train_set = getattr(self.trainer.datamodule, "train_set", None)
+        if not train_set:
+            return
+        rows = torch.randint(len(train_set), (n,)).tolist()
+        for domain, real in zip("ab", rows_of(train_set, rows), strict=True):
+            logits = getattr(self, f"discriminator_{domain}")(real.to(self.device))
+            accuracy = (logits > self.loss.boundary).float().mean()
+            self.log(f"val/train_real_accuracy_{domain}", accuracy, batch_size=n, sync_dist=True)
+
     def translate(self, x: Tensor, to: str = "b") -> Tensor:
         """Images of one domain as the other would have them: EMA weights, eval mode, and both put back.
 
@@ -218,7 +212,9 @@ class CycleGAN(LightningModule):
             UserError: `to` is neither.
         """
         if to not in ("a", "b"):
-            raise UserError(f'CycleGAN: there is no domain {to!r} to translate to. Type to="b", or to="a" for the way back.')
+            raise UserError(
+                f'CycleGAN: there is no domain {to!r} to translate to. Type to="b", or to="a" for the way back.'
+            )
         with evaluating(averaged(self, "generator_ab" if to == "b" else "generator_ba")) as generator:
             return generator(x.to(self.device))
 
@@ -233,7 +229,7 @@ class CycleGAN(LightningModule):
         seed: int | None = None,
         batch_size: int = 256,
         source: Iterable[tuple[Tensor, ...]] | None = None,
-        labels: Tensor | None = None,
+        labels: Any = None,
     ) -> Iterator[Made]:
         """Translations of the first n images of `source`, each shown as source | translation | reconstruction.
 
