@@ -12,7 +12,7 @@ GROUND = {
     "errors",
     "sampling",
     "mixture",
-    "labels",
+    "agreement",
     "pictures",
     "progress",
     "selection",

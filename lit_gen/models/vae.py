@@ -12,8 +12,8 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from lit_gen import checkpoint as checkpoints
+from lit_gen.agreement import by, check_labels, check_shape, class_numbers, labels_missing
 from lit_gen.errors import UserError, nearest
-from lit_gen.labels import class_numbers
 from lit_gen.losses.elbo import importance_weighted_bound, kl_to_standard_normal, log_normal, with_free_bits
 from lit_gen.losses.likelihoods import Bernoulli, Likelihood
 from lit_gen.mixture import Mixture
@@ -219,17 +219,19 @@ class VAE(LightningModule):
         """
         random = None if seed is None else torch.Generator().manual_seed(seed)
         cond = self.conditions(len(images), labels)
+        log_weights = []
         with self.averages() as (encoder, decoder, likelihood):
             x = likelihood.observe(images.to(self.device))
             mu, logvar = (values.float() for values in encoder(x, *cond))
-            log_weights = []
             for draws in torch.arange(samples).split(max(1, AT_ONCE // len(images))):
-                noise = torch.randn(len(draws), *mu.shape, generator=random).to(mu)
+                several = len(draws)
+                # One draw after the other: the numbers do not depend on how many there are at a time.
+                noise = torch.stack([torch.randn(mu.shape, generator=random) for _ in draws]).to(mu)
                 z = mu + (0.5 * logvar).exp() * noise
-                raw = decoder(z.flatten(0, 1), *(values.repeat(len(draws)) for values in cond)).float()
-                log_likelihood = likelihood.log_prob(x.repeat(len(draws), 1, 1, 1), raw).view(len(draws), -1)
-                log_weights.append(log_likelihood + log_normal(z) - log_normal(z, mu, logvar))
-            return importance_weighted_bound(torch.cat(log_weights))
+                raw = decoder(z.flatten(0, 1), *(values.repeat(several) for values in cond)).float()
+                log_p_x = likelihood.log_prob(x.repeat(several, 1, 1, 1), raw).view(several, -1)
+                log_weights.append(log_p_x + log_normal(z) - log_normal(z, mu, logvar))
+        return importance_weighted_bound(torch.cat(log_weights))
 
     def draw_posterior(self, batch: tuple[Tensor, ...]) -> Tensor:
         """z ~ q(z|x) of each image of a batch, (B, Z), by the EMA encoder."""
@@ -302,8 +304,10 @@ class VAE(LightningModule):
                 if mode == "reconstruct":
                     found = self.reconstruct(images, *given)
                     yield Made(found, torch.stack([images, found], 1))
-                else:  # each image on its way to the next
-                    panels = self.interpolate(images, images.roll(-1, 0), STEPS, *given)
+                else:  # each on its way to the next; held-out images are sorted by class, so they are mixed
+                    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed or 0))
+                    given = [labels[order] for labels in given]
+                    panels = self.interpolate(images[order], images[order.roll(-1)], STEPS, *given)
                     yield Made(panels[:, STEPS // 2], panels)
         else:
             raise UserError(f"VAE: mode {mode}, expected one of {', '.join(self.modes)}.{nearest(mode, self.modes)}")
@@ -324,10 +328,7 @@ class VAE(LightningModule):
         if self.n_classes is None:
             return tuple(batch[:1])
         if len(batch) < 2:
-            raise UserError(
-                f"VAE: the networks take labels (n_classes is {self.n_classes}), the data's batches hold none. Type "
-                "--data.labels true, or leave n_classes out of --model.encoder and --model.decoder."
-            )
+            raise labels_missing(self, PARTS[:2])
         return tuple(batch[:2])
 
     def conditions(self, n: int, labels: Any = None) -> tuple[Tensor, ...]:
@@ -341,24 +342,10 @@ class VAE(LightningModule):
     def on_fit_start(self) -> None:
         """What the decoder makes, what the encoder takes and what the data holds have to agree."""
         checkpoints.remember_data(self)
-        data = self.trainer.datamodule
-        found = getattr(data, "n_classes", 0)
-        if self.n_classes is not None and getattr(data, "labels", True) and found > self.n_classes:
-            raise UserError(
-                f"VAE: the data has {found} classes, the networks know {self.n_classes}. Type "
-                f"--model.encoder.n_classes {found} --model.decoder.n_classes {found}, or "
-                "name fewer classes: --data.classes."
-            )
-        if self.n_classes is not None and not getattr(data, "labels", True):
-            self.given(())  # says what to type
+        check_labels(self, PARTS[:2])
         made = self.sample(2, seed=0)
         shape = tuple(made.shape[1:])
-        if self.image_shape is not None and self.image_shape != shape:
-            raise UserError(
-                f"VAE: the data's images are {_by(self.image_shape)}, the decoder makes {_by(shape)} (channels x "
-                "height x width).\nGive --data.image_size and --data.channels the values of "
-                "--model.decoder.image_size and --model.decoder.channels."
-            )
+        check_shape(self, shape, "decoder")
         if self.likelihood.channels not in (1, shape[0]):
             raise UserError(
                 f"VAE: the likelihood has parameters for {self.likelihood.channels} channels, the images have "
@@ -368,7 +355,7 @@ class VAE(LightningModule):
             self.reconstruct(made)
         except RuntimeError as error:
             raise UserError(
-                f"VAE: the encoder does not take the decoder's images, {_by(shape)}: {error}\nGive "
+                f"VAE: the encoder does not take the decoder's images, {by(shape)}: {error}\nGive "
                 "--model.encoder.image_size and .channels the values of the decoder's."
             ) from error
 
@@ -377,7 +364,3 @@ class VAE(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.restore(self, checkpoint)
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "x".join(str(size) for size in shape)
