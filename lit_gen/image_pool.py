@@ -28,6 +28,7 @@ class ImagePool:
             return fakes
         if self.images is None or self.images.shape[1:] != fakes.shape[1:]:
             self.images = fakes[:0]
+        self.images = self.images.to(fakes.device)  # it comes from a checkpoint on the CPU
         room = self.size - len(self.images)
         if room:
             self.images = torch.cat([self.images, fakes[:room]])
@@ -41,7 +42,7 @@ class ImagePool:
 
 
 def deal(pools: Tensor, rank: int, processes: int) -> Tensor:
-    """One process's share of the pools in a checkpoint, as many images for each: its own, where their number is the same.
+    """One process's share of the pools in a checkpoint: its own, where there are as many processes as then.
 
     Args:
         pools: (processes then, n, C, H, W).

@@ -13,6 +13,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from lit_gen import checkpoint as checkpoints
+from lit_gen.agreement import by, check_pairs
 from lit_gen.errors import UserError
 from lit_gen.image_pool import ImagePool, deal
 from lit_gen.losses.adversarial import AdversarialLoss, LeastSquaresLoss
@@ -262,6 +263,7 @@ class CycleGAN(LightningModule):
     def on_fit_start(self) -> None:
         """What the data holds and what the networks take and make have to agree."""
         checkpoints.remember_data(self)
+        check_pairs(self)
         if self.image_shape is None:
             return
         images = torch.zeros(1, *self.image_shape, device=self.device)
@@ -271,13 +273,15 @@ class CycleGAN(LightningModule):
                     made = network(images)
             except RuntimeError as error:
                 raise UserError(
-                    f"CycleGAN: {name} does not take the data's images, {_by(self.image_shape)} (channels x height x "
+                    f"CycleGAN: {name} does not take the data's images, {by(self.image_shape)} (channels x height x "
                     f"width): {error}\nGive --data.channels the value of --model.{name}.channels."
                 ) from error
-            if name.startswith("generator") and made.shape != images.shape:
+            if name.startswith("discriminator"):
+                self.loss.check(made)
+            elif made.shape != images.shape:
                 raise UserError(
-                    f"CycleGAN: {name} makes {_by(made.shape[1:])} of the data's images, {_by(self.image_shape)} (channels "
-                    "x height x width); both domains have to be of one shape."
+                    f"CycleGAN: {name} makes {by(made.shape[1:])} of the data's images, {by(self.image_shape)} "
+                    "(channels x height x width); both domains have to be of one shape."
                 )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -299,7 +303,3 @@ class CycleGAN(LightningModule):
 def default_optimizer(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Adam as the paper has it (section 7.1, and the authors' code for the betas)."""
     return torch.optim.Adam(parameters, lr=2e-4, betas=(0.5, 0.999))
-
-
-def _by(shape: Iterable[int]) -> str:
-    return "x".join(str(size) for size in shape)
