@@ -41,7 +41,7 @@ class ImagePool:
 
 
 def deal(pools: Tensor, rank: int, processes: int) -> Tensor:
-    """One process's share of the pools in a checkpoint, as many images for each: its own, where their number is the same.
+    """One process's share of a checkpoint's pools, equally many images for each; its own if their number is the same.
 
     Args:
         pools: (processes then, n, C, H, W).

@@ -276,8 +276,8 @@ class CycleGAN(LightningModule):
                 ) from error
             if name.startswith("generator") and made.shape != images.shape:
                 raise UserError(
-                    f"CycleGAN: {name} makes {_by(made.shape[1:])} of the data's images, {_by(self.image_shape)} (channels "
-                    "x height x width); both domains have to be of one shape."
+                    f"CycleGAN: {name} makes {_by(made.shape[1:])} of the data's images, {_by(self.image_shape)} "
+                    "(channels x height x width); both domains have to be of one shape."
                 )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
