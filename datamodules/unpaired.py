@@ -165,8 +165,9 @@ class UnpairedDataModule(LightningDataModule, ABC):
             times = f" on each of {processes} processes" if processes > 1 else ""
             raise UserError(
                 f"{type(self).__name__}: batch_size is {self.batch_size:,}{times}, but there are "
-                f"{len(train_set.a):,} train images in domain A and {len(train_set.b):,} in domain B. Expected at least "
-                f"one full batch of the larger; type --data.batch_size {max(1, len(train_set) // processes)} or less."
+                f"{len(train_set.a):,} train images in domain A and {len(train_set.b):,} in domain B. Expected at "
+                "least one full batch of the larger; type "
+                f"--data.batch_size {max(1, len(train_set) // processes)} or less."
             )
 
     def _loader(self, dataset: UnpairedDataset | None, shuffle: bool = False, drop_last: bool = False) -> DataLoader:

@@ -31,8 +31,8 @@ def class_numbers(model: LightningModule, labels: Tensor | int | str | Sequence[
     given = [labels] * n if isinstance(labels, int | float | str) else list(labels)
     if len(given) != n:
         raise UserError(
-            f"{_name(model)}: found {len(given)} labels, expected {n}, one for each image.\nGive {n} of them, one class "
-            "for all images, or none to have all classes in turns."
+            f"{_name(model)}: found {len(given)} labels, expected {n}, one for each image.\nGive {n} of them, one "
+            "class for all images, or none to have all classes in turns."
         )
     return torch.tensor([_number(model, label) for label in given], dtype=torch.int64)
 
@@ -94,10 +94,10 @@ def check_labels(model: LightningModule, networks: Sequence[str]) -> None:
     Raises:
         UserError: The networks take labels that the data's batches do not hold, or know fewer classes than there are.
     """
-    batch = example(model)
-    if model.n_classes is None or batch is None:
+    if model.n_classes is None:
         return
-    if len(batch) < 2 or batch[1].dim() != 1:
+    batch = example(model)
+    if batch is not None and (len(batch) < 2 or batch[1].dim() != 1):
         raise labels_missing(model, networks)
     found = getattr(model.trainer.datamodule, "n_classes", 0)
     options = " ".join(f"--model.{name}.n_classes {found}" for name in networks)
@@ -108,8 +108,8 @@ def check_labels(model: LightningModule, networks: Sequence[str]) -> None:
         )
     if 0 < found < model.n_classes:
         rank_zero_warn(
-            f"{_name(model)}: the networks have {model.n_classes} classes, the data only {found}: nothing will be learnt "
-            f"of the others. Type {options}."
+            f"{_name(model)}: the networks have {model.n_classes} classes, the data only {found}: nothing will be "
+            f"learnt of the others. Type {options}."
         )
 
 

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/cyclegan_quality.py checkpoints/cyclegan_digits/<run id>/last.ckpt
 
-It takes DigitPair's test split: digits of A that neither network has seen, whose true B is known though no pair was ever
-shown. The way back is measured from the true B to its A. Nothing is asserted: this is a measurement.
+It takes DigitPair's test split: digits of A that neither network has seen, whose true B is known though no pair was
+ever shown. The way back is measured from the true B to its A. Nothing is asserted: this is a measurement.
 """
 
 import argparse

@@ -258,7 +258,6 @@ def test_predict_refuses_a_class_that_the_model_lacks(run: Path, refused: Callab
 
 def test_fewer_classes_in_the_data_are_worth_a_warning() -> None:
     model = make()
-    model.class_names = ["cat", "dog"]
-    model._trainer = SimpleNamespace(datamodule=SimpleNamespace(labels=True), barebones=False)
+    model._trainer = SimpleNamespace(datamodule=SimpleNamespace(n_classes=2), barebones=False)
     with pytest.warns(UserWarning, match="have 3 classes, the data only 2"):
         model.check_labels()
