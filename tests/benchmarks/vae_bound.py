@@ -71,48 +71,49 @@ def train_ours(data: Mnist5k, latent_dim: int, seed: int, settings: argparse.Nam
     return model
 
 
-def train_pythaes(data: Mnist5k, latent_dim: int, seed: int, rate: float, settings: argparse.Namespace) -> VAE:
-    """The same networks in pythae's own loop; its best weights on the validation split come back in our VAE."""
-    from pythae.data.datasets import BaseDataset
+def pythae_vae(encoder: nn.Module, decoder: nn.Module) -> nn.Module:
+    """pythae's VAE around our networks; images for it are 0 and 1, as its own cross entropy wants them."""
     from pythae.models import VAE as PythaeVAE
     from pythae.models import VAEConfig
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
-    from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
     class Encoder(BaseEncoder):
-        """Sees what ours sees, -1 and 1; pythae's own cross entropy wants 0 and 1."""
-
-        def __init__(self, inner: nn.Module) -> None:
+        def __init__(self) -> None:
             super().__init__()
-            self.inner = inner
+            self.inner = encoder
 
         def forward(self, x: Tensor) -> ModelOutput:
-            mu, logvar = self.inner(2 * x - 1)
+            mu, logvar = self.inner(2 * x - 1)  # sees what it sees in ours
             return ModelOutput(embedding=mu, log_covariance=logvar)
 
     class Decoder(BaseDecoder):
-        def __init__(self, inner: nn.Module) -> None:
+        def __init__(self) -> None:
             super().__init__()
-            self.inner = inner
+            self.inner = decoder
 
         def forward(self, z: Tensor) -> ModelOutput:
             return ModelOutput(reconstruction=self.inner(z).sigmoid())
 
+    shape = (encoder.channels, encoder.image_size, encoder.image_size)
+    config = VAEConfig(input_dim=shape, latent_dim=encoder.latent_dim, reconstruction_loss="bce")
+    return PythaeVAE(config, Encoder(), Decoder())
+
+
+def train_pythaes(data: Mnist5k, latent_dim: int, seed: int, rate: float, settings: argparse.Namespace) -> VAE:
+    """The same networks in pythae's own loop; its best weights on the validation split come back in our VAE."""
+    from pythae.data.datasets import BaseDataset
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
     logging.disable(logging.INFO)
     train, held_out = ((Bernoulli().observe(images_of(part)) + 1) / 2 for part in (data.train_set, data.val_set))
-    encoder, decoder = networks(latent_dim, seed)
-    config = VAEConfig(input_dim=(1, 28, 28), latent_dim=latent_dim, reconstruction_loss="bce")
     with tempfile.TemporaryDirectory() as folder:
         training = BaseTrainerConfig(
             output_dir=folder, num_epochs=settings.images // len(train), learning_rate=rate, seed=seed, no_cuda=True,
             per_device_train_batch_size=settings.batch_size, per_device_eval_batch_size=len(held_out),
         )  # fmt: skip
-        trainer = BaseTrainer(
-            PythaeVAE(config, Encoder(encoder), Decoder(decoder)),
-            *(BaseDataset(images, torch.zeros(len(images))) for images in (train, held_out)),
-            training_config=training,
-        )
+        sets = (BaseDataset(images, torch.zeros(len(images))) for images in (train, held_out))
+        trainer = BaseTrainer(pythae_vae(*networks(latent_dim, seed)), *sets, training_config=training)
         trainer.train()
     best = trainer._best_model
     return VAE(best.encoder.inner, best.decoder.inner, Bernoulli())

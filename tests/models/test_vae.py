@@ -240,7 +240,7 @@ def test_the_average_is_what_is_judged_and_drawn() -> None:
     shown = {}
     model.log_dict = lambda values, **_: shown.update(values)
     torch.manual_seed(0)
-    model.judge((x,), "val")
+    model.validation_step((x,), 0)
     torch.testing.assert_close(shown["val/elbo"], model.elbo(x, seed=0).mean())
 
 
