@@ -15,6 +15,11 @@ from lit_gen.pictures import Made
 # One class for all images, or one for each; by number, or by name where the run's data had names.
 Labels = int | str | Tensor | Sequence[int | str]
 
+TAKE_LABELS = {
+    "generator": "ConditionalDCGANGenerator",
+    "discriminator": "ProjectionDCGANDiscriminator",
+}  # for messages
+
 
 class ConditionalGAN(GAN):
     """Conditional GAN (Mirza & Osindero 2014, arXiv:1411.1784, eq. 2): the game of GAN, with labels for both players.
@@ -96,13 +101,12 @@ class ConditionalGAN(GAN):
     def check_labels(self) -> None:
         """Refuses networks without classes, data without labels, and data with classes that the networks lack."""
         name, data = type(self).__name__, self.trainer.datamodule
-        sizes = {part: getattr(getattr(self, part), "n_classes", None) for part in ("generator", "discriminator")}
+        sizes = {part: getattr(getattr(self, part), "n_classes", None) for part in TAKE_LABELS}
         for part, size in sizes.items():
             if size is None:
                 raise UserError(
                     f"{name}: the {part}, a {type(getattr(self, part)).__name__}, has no n_classes: it takes no "
-                    f"labels.\nType --model.{part} with one of those that `python -m lit_gen list` calls conditional, "
-                    "or --model GAN for images without classes."
+                    f"labels.\nType --model.{part} {TAKE_LABELS[part]}, say, or --model GAN for images without classes."
                 )
         if sizes["generator"] != sizes["discriminator"]:
             raise UserError(
@@ -114,7 +118,7 @@ class ConditionalGAN(GAN):
             raise UserError(
                 f"{name}: found batches of images alone, expected images and labels.\nType --data.labels true."
             )
-        found = len(self.class_names)
+        found = len(getattr(data, "class_names", None) or [])
         type_this = f"Type --model.generator.n_classes {found} --model.discriminator.n_classes {found}"
         if found > self.n_classes:
             raise UserError(
