@@ -15,10 +15,8 @@ from lit_gen.pictures import Made
 # One class for all images, or one for each; by number, or by name where the run's data had names.
 Labels = int | str | Tensor | Sequence[int | str]
 
-TAKE_LABELS = {
-    "generator": "ConditionalDCGANGenerator",
-    "discriminator": "ProjectionDCGANDiscriminator",
-}  # for messages
+# What a message proposes in place of a network that takes no labels.
+TAKE_LABELS = {"generator": "ConditionalDCGANGenerator", "discriminator": "ProjectionDCGANDiscriminator"}
 
 
 class ConditionalGAN(GAN):
