@@ -8,7 +8,10 @@ from pathlib import Path
 from common import REPOSITORY
 
 # What a room may import of this project; the ground floor (errors, rooms of one file) stands under all of them.
-GROUND = {"errors", "sampling", "pictures", "progress", "selection", "checkpoint", "run_folder", "loggers", "rooms"}
+GROUND = {
+    *("errors", "sampling", "pictures", "progress", "agreement", "image_pool", "mixture"),
+    *("selection", "checkpoint", "run_folder", "loggers", "rooms"),
+}
 MAY_IMPORT = {
     "networks": {"networks"},
     "losses": {"losses"},

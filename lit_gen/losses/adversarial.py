@@ -18,7 +18,12 @@ class AdversarialLoss(ABC):
     """Base of the adversarial losses: what each of the two players minimises, as means over logits of any shape.
 
     What conditions both networks, labels for example, follows the logits; most losses leave it alone.
+
+    Attributes:
+        boundary: The logit above which D takes an image for real.
     """
+
+    boundary = 0.0
 
     @abstractmethod
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor, *cond: Tensor) -> Tensor:
@@ -91,6 +96,7 @@ class LeastSquaresLoss(AdversarialLoss):
         self.fake_target = fake_target
         self.real_target = real_target
         self.generator_target = generator_target
+        self.boundary = (real_target + fake_target) / 2
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor, *cond: Tensor) -> Tensor:
         """E (D(x) - b)^2 / 2 + E (D(G(z)) - a)^2 / 2, >= 0."""

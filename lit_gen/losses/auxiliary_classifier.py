@@ -32,6 +32,7 @@ class AuxiliaryClassifierLoss(AdversarialLoss):
         self.adversarial = adversarial or NonSaturatingLoss()
         self.weight = weight
         self.classify_fakes = classify_fakes
+        self.boundary = self.adversarial.boundary
 
     def discriminator_loss(self, real_logits: Any, fake_logits: Any, *cond: Tensor) -> Tensor:
         """The adversarial loss + weight * -E log p(y|x), in nats: reals, plus fakes where wanted."""

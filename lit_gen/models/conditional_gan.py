@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from lit_gen.errors import UserError, nearest
+from lit_gen.agreement import check_labels, class_numbers
+from lit_gen.errors import UserError
 from lit_gen.models.gan import GAN
 from lit_gen.pictures import Made
 
@@ -61,44 +60,12 @@ class ConditionalGAN(GAN):
             yield made._replace(period=self.n_classes if labels is None else 1)
 
     def conditions(self, n: int, labels: Labels | None = None) -> tuple[Tensor, ...]:
-        """Labels (n,) int64: all classes in turn where none are given."""
-        if labels is None:
-            return (torch.arange(n) % self.n_classes,)
-        several = not isinstance(labels, int | str) and not (isinstance(labels, Tensor) and labels.dim() == 0)
-        given = list(labels) if several else [labels] * n
-        if len(given) != n:
-            raise UserError(
-                f"{type(self).__name__}: found {len(given)} labels, expected {n}, one for each image.\nGive {n} of "
-                "them, one class for all images, or none to have all classes in turn."
-            )
-        return (torch.tensor([self.class_index(label) for label in given], dtype=torch.int64),)
-
-    def class_index(self, label: int | str | Tensor) -> int:
-        """The number of a class that is given by number or by name.
-
-        Raises:
-            UserError: This model knows no such class.
-        """
-        names = [str(name) for name in self.class_names]
-        if isinstance(label, str):
-            if label not in names:
-                known = ", ".join(names) if names else f"only numbers, 0 to {self.n_classes - 1}"
-                raise UserError(
-                    f'{type(self).__name__}: found label "{label}", but the classes of this model are: {known}.'
-                    + nearest(label, names)
-                )
-            return names.index(label)
-        if not 0 <= label < self.n_classes or int(label) != label:
-            named = f" ({', '.join(names)})" if names else ""
-            raise UserError(
-                f"{type(self).__name__}: found label {label:g}, but this model has {self.n_classes} classes{named}: "
-                f"expected 0 to {self.n_classes - 1}."
-            )
-        return int(label)
+        """Labels (n,) int64: all classes in turns where none are given."""
+        return (class_numbers(self, labels, n),)
 
     def check_labels(self) -> None:
         """Refuses networks without classes, data without labels, and data with classes that the networks lack."""
-        name, data = type(self).__name__, self.trainer.datamodule
+        name = type(self).__name__
         sizes = {part: getattr(getattr(self, part), "n_classes", None) for part in TAKE_LABELS}
         for part, size in sizes.items():
             if size is None:
@@ -112,19 +79,4 @@ class ConditionalGAN(GAN):
                 f"{sizes['discriminator']}, expected the same.\nGive --model.generator.n_classes and "
                 "--model.discriminator.n_classes the number of classes in the data."
             )
-        if getattr(data, "labels", True) is False:
-            raise UserError(
-                f"{name}: found batches of images alone, expected images and labels.\nType --data.labels true."
-            )
-        found = len(getattr(data, "class_names", None) or [])
-        type_this = f"Type --model.generator.n_classes {found} --model.discriminator.n_classes {found}"
-        if found > self.n_classes:
-            raise UserError(
-                f"{name}: the data has {found} classes, the generator and the discriminator have {self.n_classes}.\n"
-                f"{type_this}, or take fewer with --data.classes."
-            )
-        if 0 < found < self.n_classes:
-            rank_zero_warn(
-                f"{name}: the networks have {self.n_classes} classes, the data only {found}: nothing will be learnt of "
-                f"the others. {type_this}."
-            )
+        check_labels(self, list(TAKE_LABELS))

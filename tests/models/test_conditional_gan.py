@@ -97,12 +97,12 @@ def test_labels_may_be_numbers_or_names(labels: object) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 1, 3], r"found label 3, but this model has 3 classes \(cat, dog, cow\): expected 0 to 2"),
+        ([0, 1, 3], "found label 3, but this model has 3 classes: expected 0 to 2 or one of cat, dog, cow"),
         (-1, "found label -1"),
         (torch.tensor([0.5, 1, 1]), r"found label 0\.5"),
         ([0, 1], "found 2 labels, expected 3, one for each image"),
         (torch.zeros(4), "found 4 labels, expected 3"),
-        ("dgo", 'found label "dgo", but the classes of this model are: cat, dog, cow. Did you mean "dog"'),
+        ("dgo", 'found label .dgo., but this model has 3 classes.*Did you mean "dog"'),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(labels: object, message: str) -> None:
@@ -113,7 +113,7 @@ def test_labels_that_do_not_fit_are_refused(labels: object, message: str) -> Non
 
 
 def test_a_name_without_names_is_refused() -> None:
-    with pytest.raises(UserError, match='found label "cat".*only numbers, 0 to 2'):
+    with pytest.raises(UserError, match="found label .cat.*expected 0 to 2, as its data had no names"):
         make().sample(3, labels="cat")
 
 
@@ -265,7 +265,6 @@ def test_labels_missing_in_a_test(run: Path, refused: Callable[..., str]) -> Non
 
 def test_fewer_classes_in_the_data_are_worth_a_warning() -> None:
     model = make()
-    data = SimpleNamespace(labels=True, class_names=["cat", "dog"])
-    model._trainer = SimpleNamespace(datamodule=data, barebones=False)
+    model._trainer = SimpleNamespace(datamodule=SimpleNamespace(n_classes=2), barebones=False)
     with pytest.warns(UserWarning, match="have 3 classes, the data only 2"):
         model.check_labels()
