@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lit_gen.errors import UserError, nearest
+from lit_gen.pictures import rows_of
 
 
 def class_numbers(model: LightningModule, labels: Tensor | int | str | Sequence[int | str] | None, n: int) -> Tensor:
@@ -27,22 +28,64 @@ def class_numbers(model: LightningModule, labels: Tensor | int | str | Sequence[
         return torch.arange(n) % model.n_classes
     if isinstance(labels, Tensor):
         labels = labels.tolist()
-    given = [labels] * n if isinstance(labels, int | str) else list(labels)
+    given = [labels] * n if isinstance(labels, int | float | str) else list(labels)
     if len(given) != n:
-        raise UserError(f"{_name(model)}: found {len(given)} labels for {n} images. Give one for each, or one for all.")
+        raise UserError(
+            f"{_name(model)}: found {len(given)} labels, expected {n}, one for each image.\nGive {n} of them, one "
+            "class for all images, or none to have all classes in turns."
+        )
     return torch.tensor([_number(model, label) for label in given], dtype=torch.int64)
 
 
-def _number(model: LightningModule, label: Any) -> int:
+def _number(model: LightningModule, label: int | float | str) -> int:
     if label in model.class_names:
         return model.class_names.index(label)
-    if isinstance(label, int) and 0 <= label < model.n_classes:
-        return label
-    names = ", ".join(model.class_names)
+    if not isinstance(label, str) and int(label) == label and 0 <= label < model.n_classes:
+        return int(label)
+    names = f" or one of {', '.join(model.class_names)}" if model.class_names else ", as its data had no names"
     raise UserError(
-        f"{_name(model)}: no class {label!r}, expected 0 to {model.n_classes - 1}"
-        f"{f' or one of {names}' if names else ''}.{nearest(str(label), model.class_names)}"
+        f"{_name(model)}: found label {label!r}, but this model has {model.n_classes} classes: expected 0 to "
+        f"{model.n_classes - 1}{names}.{nearest(str(label), model.class_names)}"
     )
+
+
+def example(model: LightningModule) -> tuple[Tensor, ...] | None:
+    """A train batch of one row, to see what batches hold; None where the data does not show its train set."""
+    train_set = getattr(model.trainer.datamodule, "train_set", None)
+    if not train_set:
+        return None
+    with torch.random.fork_rng(devices=[]):  # it may be flipped at random
+        return rows_of(train_set, [0])
+
+
+def check_no_labels(model: LightningModule) -> None:
+    """Before training a model whose networks see images and nothing else.
+
+    Raises:
+        UserError: A batch holds more than images.
+    """
+    batch = example(model)
+    if batch is not None and len(batch) > 1:
+        found = "labels" if batch[1].dim() == 1 else "two domains"
+        other = "--data.labels false, or use ConditionalGAN" if batch[1].dim() == 1 else "--model CycleGAN"
+        raise UserError(
+            f"{_name(model)}: the data's batches hold {found}, and this model takes images alone. Type {other}."
+        )
+
+
+def check_pairs(model: LightningModule) -> None:
+    """Before training a model that translates between two domains.
+
+    Raises:
+        UserError: A batch does not hold images of two domains.
+    """
+    batch = example(model)
+    if batch is not None and (len(batch) != 2 or batch[1].dim() != 4):
+        found = "images and labels" if len(batch) == 2 else "images of one domain"
+        raise UserError(
+            f"{_name(model)}: found batches of {found}, expected images of two domains.\nType --data UnpairedFolders "
+            "--data.root_a DIR --data.root_b DIR."
+        )
 
 
 def check_labels(model: LightningModule, networks: Sequence[str]) -> None:
@@ -51,17 +94,22 @@ def check_labels(model: LightningModule, networks: Sequence[str]) -> None:
     Raises:
         UserError: The networks take labels that the data's batches do not hold, or know fewer classes than there are.
     """
-    data = model.trainer.datamodule
-    if model.n_classes is None or data is None:
+    if model.n_classes is None:
         return
-    if not getattr(data, "labels", True):
+    batch = example(model)
+    if batch is not None and (len(batch) < 2 or batch[1].dim() != 1):
         raise labels_missing(model, networks)
-    found = getattr(data, "n_classes", 0)
+    found = getattr(model.trainer.datamodule, "n_classes", 0)
+    options = " ".join(f"--model.{name}.n_classes {found}" for name in networks)
     if found > model.n_classes:
-        options = " ".join(f"--model.{name}.n_classes {found}" for name in networks)
         raise UserError(
-            f"{_name(model)}: the data has {found} classes, the networks know {model.n_classes}. Type {options}, or "
-            "name fewer classes: --data.classes."
+            f"{_name(model)}: the data has {found} classes, the networks have {model.n_classes}.\nType {options}, or "
+            "take fewer with --data.classes."
+        )
+    if 0 < found < model.n_classes:
+        rank_zero_warn(
+            f"{_name(model)}: the networks have {model.n_classes} classes, the data only {found}: nothing will be "
+            f"learnt of the others. Type {options}."
         )
 
 
@@ -69,8 +117,8 @@ def labels_missing(model: LightningModule, networks: Sequence[str]) -> UserError
     """What a batch without labels is answered with."""
     options = " and ".join(f"--model.{name}" for name in networks)
     return UserError(
-        f"{_name(model)}: the networks take labels (n_classes {model.n_classes}), but the data's batches hold none.\n"
-        f"Type --data.labels true, or leave n_classes out of {options}."
+        f"{_name(model)}: found batches of images alone, expected images and labels: n_classes of {options} is "
+        f"{model.n_classes}.\nType --data.labels true, or use networks without classes."
     )
 
 

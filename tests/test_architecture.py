@@ -9,17 +9,8 @@ from common import REPOSITORY
 
 # What a room may import of this project; the ground floor (errors, rooms of one file) stands under all of them.
 GROUND = {
-    "errors",
-    "sampling",
-    "mixture",
-    "agreement",
-    "pictures",
-    "progress",
-    "selection",
-    "checkpoint",
-    "run_folder",
-    "loggers",
-    "rooms",
+    *("errors", "sampling", "pictures", "progress", "agreement", "image_pool", "mixture"),
+    *("selection", "checkpoint", "run_folder", "loggers", "rooms"),
 }
 MAY_IMPORT = {
     "networks": {"networks"},

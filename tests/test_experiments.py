@@ -27,6 +27,10 @@ def tiny_folder(folder: Path, patch: pytest.MonkeyPatch) -> list[str]:
     return [f"--data.root={make_photos(folder / 'photos')}"]
 
 
+def tiny_folders(folder: Path, patch: pytest.MonkeyPatch) -> list[str]:
+    return [f"--data.root_a={make_photos(folder / 'cats')}", f"--data.root_b={make_photos(folder / 'dogs')}"]
+
+
 def tiny_cifar10(folder: Path, patch: pytest.MonkeyPatch) -> list[str]:
     make_cifar10(folder / "sets", patch)
     return [f"--data.root={folder / 'sets'}"]
@@ -37,6 +41,7 @@ STAND_INS = {
     "AnimalSilhouettes": tiny_silhouettes,
     "ImageFolder": tiny_folder,
     "TorchvisionImages": tiny_cifar10,
+    "UnpairedFolders": tiny_folders,
 }
 
 

@@ -32,5 +32,5 @@ def lines() -> Iterator[str]:
         yield f"{kind}:"
         for name, found in sorted(classes_of(modules).items()):
             if issubclass(found, base) and not inspect.isabstract(found):
-                yield f"  {name:<24}{(inspect.getdoc(found) or '').splitlines()[0]}"
+                yield f"  {name:<30}{(inspect.getdoc(found) or '').splitlines()[0]}"
         yield ""

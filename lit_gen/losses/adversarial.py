@@ -1,31 +1,60 @@
 """Adversarial losses: small callables that hold only their hyper-parameters; they take logits, never probabilities."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from lit_gen.errors import UserError
+
+
+def logits_of(judged: Any) -> Tensor:
+    """Real or fake, of what a discriminator returns: its logits, or the field `logits` where it says more."""
+    return judged if isinstance(judged, Tensor) else judged.logits
+
 
 class AdversarialLoss(ABC):
-    """Base of the adversarial losses: what each of the two players minimises, as means over logits of any shape."""
+    """Base of the adversarial losses: what each of the two players minimises, as means over logits of any shape.
+
+    What conditions both networks, labels for example, follows the logits; most losses leave it alone.
+
+    Attributes:
+        boundary: The logit above which D takes an image for real.
+    """
+
+    boundary = 0.0
 
     @abstractmethod
-    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor, *cond: Tensor) -> Tensor:
         """What the discriminator minimises: a scalar from its logits on real and on generated images."""
 
     @abstractmethod
-    def generator_loss(self, fake_logits: Tensor) -> Tensor:
+    def generator_loss(self, fake_logits: Tensor, *cond: Tensor) -> Tensor:
         """What the generator minimises: a scalar from the discriminator's logits on generated images."""
+
+    def check(self, judged: Any) -> None:
+        """Refuse a discriminator that returns what this loss does not take.
+
+        Raises:
+            UserError: `judged`, what the discriminator returned, is more than logits.
+        """
+        if not isinstance(judged, Tensor):
+            raise UserError(
+                f"{type(self).__name__}: the discriminator returns {type(judged).__name__}{_fields(judged)}, expected "
+                "logits alone.\nType --model.loss AuxiliaryClassifierLoss, or "
+                "--model.discriminator.auxiliary_classifier false."
+            )
 
 
 class MinimaxLoss(AdversarialLoss):
     """The textbook game; it saturates: min_G max_D E log D(x) + E log(1 - D(G(z))) (Goodfellow et al. 2014, eq. 1)."""
 
-    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor, *cond: Tensor) -> Tensor:
         """-E log D(x) - E log(1 - D(G(z))), in nats, >= 0."""
         return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
-    def generator_loss(self, fake_logits: Tensor) -> Tensor:
+    def generator_loss(self, fake_logits: Tensor, *cond: Tensor) -> Tensor:
         """E log(1 - D(G(z))), in nats, <= 0; its gradient vanishes where D is sure that the images are fake."""
         return -F.softplus(fake_logits).mean()
 
@@ -33,11 +62,11 @@ class MinimaxLoss(AdversarialLoss):
 class NonSaturatingLoss(AdversarialLoss):
     """The non-saturating loss: D as in the textbook, G maximises E log D(G(z)) (Goodfellow et al. 2014, section 3)."""
 
-    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor, *cond: Tensor) -> Tensor:
         """-E log D(x) - E log(1 - D(G(z))), in nats, >= 0."""
         return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
-    def generator_loss(self, fake_logits: Tensor) -> Tensor:
+    def generator_loss(self, fake_logits: Tensor, *cond: Tensor) -> Tensor:
         """-E log D(G(z)), in nats, >= 0."""
         return F.softplus(-fake_logits).mean()
 
@@ -45,11 +74,11 @@ class NonSaturatingLoss(AdversarialLoss):
 class HingeLoss(AdversarialLoss):
     """The hinge loss (Lim & Ye 2017; Miyato et al. 2018, eq. 16 and 17)."""
 
-    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor, *cond: Tensor) -> Tensor:
         """E max(0, 1 - D(x)) + E max(0, 1 + D(G(z))), >= 0."""
         return F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()
 
-    def generator_loss(self, fake_logits: Tensor) -> Tensor:
+    def generator_loss(self, fake_logits: Tensor, *cond: Tensor) -> Tensor:
         """-E D(G(z)), unbounded."""
         return -fake_logits.mean()
 
@@ -67,12 +96,13 @@ class LeastSquaresLoss(AdversarialLoss):
         self.fake_target = fake_target
         self.real_target = real_target
         self.generator_target = generator_target
+        self.boundary = (real_target + fake_target) / 2
 
-    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor, *cond: Tensor) -> Tensor:
         """E (D(x) - b)^2 / 2 + E (D(G(z)) - a)^2 / 2, >= 0."""
         return ((real_logits - self.real_target).square().mean() + (fake_logits - self.fake_target).square().mean()) / 2
 
-    def generator_loss(self, fake_logits: Tensor) -> Tensor:
+    def generator_loss(self, fake_logits: Tensor, *cond: Tensor) -> Tensor:
         """E (D(G(z)) - c)^2 / 2, >= 0."""
         return (fake_logits - self.generator_target).square().mean() / 2
 
@@ -83,10 +113,14 @@ class WassersteinLoss(AdversarialLoss):
     D must be Lipschitz: join GradientPenalty, or use spectral norm.
     """
 
-    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor, *cond: Tensor) -> Tensor:
         """E D(G(z)) - E D(x): minus the estimated distance, unbounded."""
         return fake_logits.mean() - real_logits.mean()
 
-    def generator_loss(self, fake_logits: Tensor) -> Tensor:
+    def generator_loss(self, fake_logits: Tensor, *cond: Tensor) -> Tensor:
         """-E D(G(z)), unbounded."""
         return -fake_logits.mean()
+
+
+def _fields(judged: Any) -> str:
+    return f" ({', '.join(judged._fields)})" if hasattr(judged, "_fields") else ""

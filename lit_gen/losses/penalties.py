@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_gen.errors import UserError
+from lit_gen.losses.adversarial import logits_of
 
 
 class Penalty(ABC):
@@ -84,7 +85,7 @@ class GradientPenalty(Penalty):
 def _squared_gradient(discriminator: nn.Module, images: Tensor, *cond: Tensor) -> Tensor:
     """|grad_x D(x)|^2 of each image, (B,), differentiable by D's parameters."""
     images = images.detach().requires_grad_(True)
-    logits = discriminator(images, *cond)
+    logits = logits_of(discriminator(images, *cond))
     # Logits of one image depend on this image alone, so the gradient of the sum holds each image's own.
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.float().square().flatten(1).sum(1)

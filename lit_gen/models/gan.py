@@ -13,8 +13,9 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from lit_gen import checkpoint as checkpoints
+from lit_gen.agreement import by, check_no_labels, check_shape
 from lit_gen.errors import UserError
-from lit_gen.losses.adversarial import AdversarialLoss, NonSaturatingLoss
+from lit_gen.losses.adversarial import AdversarialLoss, NonSaturatingLoss, logits_of
 from lit_gen.losses.penalties import Penalty
 from lit_gen.pictures import Made, rows_of
 from lit_gen.progress import check_max_images, count_images, gradient_norm, writes_now
@@ -116,9 +117,9 @@ class GAN(LightningModule):
 
         # max_D: reals up, fakes down (algorithm 1, the inner step).
         with self.updating(optimizer_d, "discriminator", steps):
-            real_logits = self.discriminator(front(real), *cond)
-            fake_logits = self.discriminator(fake_features.detach(), *cond)
-            loss_d = self.loss.discriminator_loss(real_logits, fake_logits)
+            judged_real = self.discriminator(front(real), *cond)
+            judged_fake = self.discriminator(fake_features.detach(), *cond)
+            loss_d = self.loss.discriminator_loss(judged_real, judged_fake, *cond)
             for penalty in self.penalties:
                 if update % penalty.every == 0:
                     loss_d = loss_d + penalty.every * penalty(self.discriminator, real, fake.detach(), *cond)
@@ -127,12 +128,12 @@ class GAN(LightningModule):
         # min_G: through the discriminator that has just learnt, whose own weights take no gradient here.
         if generators_turn:
             with self.updating(optimizer_g, "generator", steps):
-                loss_g = self.loss.generator_loss(self.discriminator(fake_features, *cond))
+                loss_g = self.loss.generator_loss(self.discriminator(fake_features, *cond), *cond)
                 self.manual_backward(loss_g / self.accumulate_batches)
             self.progress["train/generator_loss"] = loss_g.detach()
 
         if writes_now(self.trainer):
-            self.log_progress(loss_d, real_logits, fake_logits)
+            self.log_progress(loss_d, logits_of(judged_real), logits_of(judged_fake))
         count_images(self, len(real))
 
     @contextmanager
@@ -155,8 +156,8 @@ class GAN(LightningModule):
             "train/discriminator_loss": loss_d.detach(),
             "train/real_logits": real_logits.detach().mean(),
             "train/fake_logits": fake_logits.detach().mean(),
-            "train/real_accuracy": (real_logits > 0).float().mean(),
-            "train/fake_accuracy": (fake_logits < 0).float().mean(),
+            "train/real_accuracy": (real_logits > self.loss.boundary).float().mean(),
+            "train/fake_accuracy": (fake_logits < self.loss.boundary).float().mean(),
         }
         self.log_dict(self.progress)
 
@@ -172,12 +173,12 @@ class GAN(LightningModule):
         real, *cond = batch
         front = getattr(self.discriminator, "features", unchanged)
         z = torch.randn(len(real), self.generator.latent_dim, device=self.device)
-        real_logits = self.discriminator(front(real), *cond)
-        fake_logits = self.discriminator(front(averaged(self, "generator")(z, *cond)), *cond)
+        judged_real = self.discriminator(front(real), *cond)
+        judged_fake = self.discriminator(front(averaged(self, "generator")(z, *cond)), *cond)
         metrics = {
-            f"{split}/discriminator_loss": self.loss.discriminator_loss(real_logits, fake_logits),
-            f"{split}/real_accuracy": (real_logits > 0).float().mean(),
-            f"{split}/fake_accuracy": (fake_logits < 0).float().mean(),
+            f"{split}/discriminator_loss": self.loss.discriminator_loss(judged_real, judged_fake, *cond),
+            f"{split}/real_accuracy": (logits_of(judged_real) > self.loss.boundary).float().mean(),
+            f"{split}/fake_accuracy": (logits_of(judged_fake) < self.loss.boundary).float().mean(),
         }
         self.log_dict(metrics, batch_size=len(real), sync_dist=True)
 
@@ -188,8 +189,8 @@ class GAN(LightningModule):
             return
         rows = torch.randint(len(train_set), (n,)).tolist()
         real, *cond = (values.to(self.device) for values in rows_of(train_set, rows))
-        logits = self.discriminator(getattr(self.discriminator, "features", unchanged)(real), *cond)
-        accuracy = (logits > 0).float().mean()
+        logits = logits_of(self.discriminator(getattr(self.discriminator, "features", unchanged)(real), *cond))
+        accuracy = (logits > self.loss.boundary).float().mean()
         self.log("val/train_real_accuracy", accuracy, batch_size=n, sync_dist=True)
 
     def conditions(self, n: int, labels: Any = None) -> tuple[Tensor, ...]:
@@ -230,30 +231,27 @@ class GAN(LightningModule):
         checkpoints.remember_data(self)
         self.check_labels()
         made = self.sample(2, seed=0)
-        shape = tuple(made.shape[1:])
-        if self.image_shape is not None and self.image_shape != shape:
-            raise UserError(
-                f"{type(self).__name__}: the data's images are {_by(self.image_shape)}, the generator makes "
-                f"{_by(shape)} (channels x height x width).\nGive --data.image_size and --data.channels the values of "
-                "--model.generator.image_size and --model.generator.channels."
-            )
+        check_shape(self, made.shape[1:], "generator")
         try:
             cond = (values.to(self.device) for values in self.conditions(2))
             with evaluating(self.discriminator):
-                self.discriminator(getattr(self.discriminator, "features", unchanged)(made), *cond)
+                judged = self.discriminator(getattr(self.discriminator, "features", unchanged)(made), *cond)
         except RuntimeError as error:
             raise UserError(
-                f"{type(self).__name__}: the discriminator does not take the generator's images, {_by(shape)}: "
+                f"{type(self).__name__}: the discriminator does not take the generator's images, {by(made.shape[1:])}: "
                 f"{error}\nGive --model.discriminator.image_size and .channels the values of the generator's."
             ) from error
+        self.loss.check(judged)
 
     def check_labels(self) -> None:
-        """Refuses labels, which the networks of this model would not take."""
-        if getattr(self.trainer.datamodule, "labels", False):
-            raise UserError(
-                f"{type(self).__name__}: the data's batches hold labels, and this model takes none. Type --data.labels "
-                "false, or use ConditionalGAN."
-            )
+        """Refuses labels, which the networks of this model would not take, and networks that need them."""
+        for name in ("generator", "discriminator"):
+            if getattr(getattr(self, name), "n_classes", None) is not None:
+                raise UserError(
+                    f"{type(self).__name__}: the {name} takes labels, and this model has none for it.\nType --model "
+                    "ConditionalGAN (and --data.labels true), or use networks without n_classes."
+                )
+        check_no_labels(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.record(self, checkpoint)
@@ -270,7 +268,3 @@ def unchanged(images: Tensor) -> Tensor:
 def default_optimizer(parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
     """Adam as Radford et al. 2016 (section 4) tuned it for GANs."""
     return torch.optim.Adam(parameters, lr=2e-4, betas=(0.5, 0.999))
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "x".join(str(size) for size in shape)

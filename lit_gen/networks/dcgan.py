@@ -33,7 +33,8 @@ def init_dcgan_layer(layer: nn.Module) -> None:
         nn.init.normal_(weight_of(layer), 0.0, 0.02)
     elif isinstance(layer, nn.BatchNorm2d):
         layer.reset_running_stats()
-        nn.init.normal_(layer.weight, 1.0, 0.02)
+        if layer.affine:
+            nn.init.normal_(layer.weight, 1.0, 0.02)
     else:
         return
     if layer.bias is not None:
@@ -73,13 +74,8 @@ class DCGANGenerator(nn.Module):
         )
         self.blocks = nn.ModuleList([project])
         for wide, narrow, side in zip(widths, widths[1:], sides[1:], strict=False):
-            kernel = 3 if side % 2 else 4  # 3 makes 7 of 4
             self.blocks.append(
-                nn.Sequential(
-                    nn.ConvTranspose2d(wide, narrow, kernel, stride=2, padding=1, bias=False),
-                    nn.BatchNorm2d(narrow),
-                    nn.ReLU(inplace=True),
-                )
+                nn.Sequential(doubling(wide, narrow, side), nn.BatchNorm2d(narrow), nn.ReLU(inplace=True))
             )
         self.head = nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1)
         self.reset_parameters()
@@ -134,7 +130,7 @@ class DCGANDiscriminator(nn.Module):
         self.blocks = nn.ModuleList()
         for i, (narrow, wide, side) in enumerate(zip(widths, widths[1:], sides, strict=False)):
             plain = normalization == "batch" and i == 0
-            self.blocks.append(_halving(narrow, wide, side, "none" if plain else normalization))
+            self.blocks.append(halving(narrow, wide, side, "none" if plain else normalization))
         self.head = nn.Linear(widths[-1] * 4**2, 1)
         if normalization == "spectral":
             self.head = spectral_normed(self.head)
@@ -155,7 +151,12 @@ class DCGANDiscriminator(nn.Module):
         reset(self, part)
 
 
-def _halving(narrow: int, wide: int, side: int, normalization: str) -> nn.Sequential:
+def doubling(wide: int, narrow: int, side: int) -> nn.ConvTranspose2d:
+    """(B, wide, H, W) -> (B, narrow, side, side), where side is 2 H, or 7 from 4."""
+    return nn.ConvTranspose2d(wide, narrow, 3 if side % 2 else 4, stride=2, padding=1, bias=False)
+
+
+def halving(narrow: int, wide: int, side: int, normalization: str) -> nn.Sequential:
     """(B, narrow, H, W) -> (B, wide, H/2, W/2), where the odd side 7 becomes 4."""
     kernel = 3 if side % 2 else 4
     conv = nn.Conv2d(narrow, wide, kernel, stride=2, padding=1, bias=normalization != "batch")

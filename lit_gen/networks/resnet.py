@@ -1,6 +1,7 @@
 """ResNets of SNGAN (Miyato et al. 2018, arXiv:1802.05957, appendix B.4): residual blocks, spectral norm in D."""
 
 import math
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,10 +12,10 @@ SIZES = (28, 32, 64, 128)
 
 # Widths as multiples of `width`: the projection of z, then each block. Each block of the generator doubles the side.
 # With width 64 these are tables 3 to 6 of the paper; 28 pixels start from 7x7 and so need one block fewer than 32.
-_GENERATOR = {28: (4, 4, 4), 32: (4, 4, 4, 4), 64: (16, 8, 4, 2, 1), 128: (16, 16, 8, 4, 2, 1)}
+GENERATOR_WIDTHS = {28: (4, 4, 4), 32: (4, 4, 4, 4), 64: (16, 8, 4, 2, 1), 128: (16, 16, 8, 4, 2, 1)}
 # The discriminator's blocks halve the side until it is 7 (28 pixels), 8 (32) or 4 (64, 128); the rest keep it.
-_DISCRIMINATOR = {28: (2, 2, 2, 2), 32: (2, 2, 2, 2), 64: (1, 2, 4, 8, 16), 128: (1, 2, 4, 8, 16, 16)}
-_HALVINGS = {28: 2, 32: 2, 64: 4, 128: 5}
+DISCRIMINATOR_WIDTHS = {28: (2, 2, 2, 2), 32: (2, 2, 2, 2), 64: (1, 2, 4, 8, 16), 128: (1, 2, 4, 8, 16, 16)}
+HALVINGS = {28: 2, 32: 2, 64: 4, 128: 5}
 
 
 class ResNetGenerator(nn.Module):
@@ -40,12 +41,12 @@ class ResNetGenerator(nn.Module):
         self.width = width
 
         start = 7 if image_size == 28 else 4
-        widths = [width * multiple for multiple in _GENERATOR[image_size]]
+        widths = [width * multiple for multiple in GENERATOR_WIDTHS[image_size]]
         project = nn.Sequential(
             nn.Linear(latent_dim, widths[0] * start**2),
             nn.Unflatten(1, (widths[0], start, start)),
         )
-        ups = [_UpBlock(before, after) for before, after in zip(widths, widths[1:], strict=False)]
+        ups = [UpBlock(before, after) for before, after in zip(widths, widths[1:], strict=False)]
         self.blocks = nn.ModuleList([project, *ups])
         self.norm = nn.BatchNorm2d(widths[-1])
         self.head = nn.Conv2d(widths[-1], channels, 3, padding=1)
@@ -60,7 +61,7 @@ class ResNetGenerator(nn.Module):
 
     def init_layer(self, layer: nn.Module) -> None:
         """Initialise one layer in place, as the authors' code does."""
-        _init_layer(layer, is_head=layer is self.head)
+        init_resnet_layer(layer, is_head=layer is self.head)
 
     def reset_parameters(self, part: nn.Module | None = None) -> None:
         """Initialise `part` of this network in place, by default all of it."""
@@ -87,10 +88,10 @@ class ResNetDiscriminator(nn.Module):
         self.channels = channels
         self.width = width
 
-        widths = [channels] + [width * multiple for multiple in _DISCRIMINATOR[image_size]]
+        widths = [channels] + [width * multiple for multiple in DISCRIMINATOR_WIDTHS[image_size]]
         self.blocks = nn.ModuleList()
         for i, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
-            self.blocks.append(_DownBlock(before, after, halve=i < _HALVINGS[image_size], on_pixels=i == 0))
+            self.blocks.append(DownBlock(before, after, halve=i < HALVINGS[image_size], on_pixels=i == 0))
         self.head = spectral_normed(nn.Linear(widths[-1], 1))
         self.reset_parameters()
 
@@ -102,32 +103,38 @@ class ResNetDiscriminator(nn.Module):
 
     def init_layer(self, layer: nn.Module) -> None:
         """Initialise one layer in place, as the authors' code does."""
-        _init_layer(layer, is_head=layer is self.head)
+        init_resnet_layer(layer, is_head=layer is self.head)
 
     def reset_parameters(self, part: nn.Module | None = None) -> None:
         """Initialise `part` of this network in place, by default all of it."""
         reset(self, part)
 
 
-class _UpBlock(nn.Module):
-    """Two convolutions after BatchNorm and ReLU, plus a 1x1 shortcut: (B, I, H, W) -> (B, O, 2H, 2W)."""
+class UpBlock(nn.Module):
+    """Two convolutions after BatchNorm and ReLU, plus a 1x1 shortcut: (B, I, H, W) -> (B, O, 2H, 2W).
 
-    def __init__(self, before: int, after: int) -> None:
+    Args:
+        before: Channels in.
+        after: Channels out.
+        make_norm: From channels to the normalisation; one that takes labels gets what follows x in the call.
+    """
+
+    def __init__(self, before: int, after: int, make_norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> None:
         super().__init__()
-        self.norm1 = nn.BatchNorm2d(before)
+        self.norm1 = make_norm(before)
         self.conv1 = nn.Conv2d(before, after, 3, padding=1)
-        self.norm2 = nn.BatchNorm2d(after)
+        self.norm2 = make_norm(after)
         self.conv2 = nn.Conv2d(after, after, 3, padding=1)
         self.shortcut = nn.Conv2d(before, after, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(_upsample(self.norm1(x).relu()))
-        h = self.conv2(self.norm2(h).relu())
+    def forward(self, x: Tensor, *cond: Tensor) -> Tensor:
+        h = self.conv1(_upsample(self.norm1(x, *cond).relu()))
+        h = self.conv2(self.norm2(h, *cond).relu())
         # A 1x1 convolution and nearest upsampling commute; this order costs a quarter.
         return h + _upsample(self.shortcut(x))
 
 
-class _DownBlock(nn.Module):
+class DownBlock(nn.Module):
     """Two convolutions after ReLU, average pool, plus a 1x1 shortcut: (B, I, H, W) -> (B, O, H/2, W/2) or (B, O, H, W).
 
     Args:
@@ -159,7 +166,7 @@ def _upsample(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-def _init_layer(layer: nn.Module, is_head: bool) -> None:
+def init_resnet_layer(layer: nn.Module, is_head: bool) -> None:
     """Glorot uniform, times sqrt(2) in the 3x3 convolutions of residual blocks; biases 0."""
     if isinstance(layer, nn.Conv2d | nn.Linear):
         in_residual = isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3) and not is_head

@@ -10,6 +10,7 @@ import argparse
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +21,8 @@ CLASSES = 10
 
 
 @dataclass(frozen=True)
-class Digits:
-    """Real digits: images float32 (N, 1, 28, 28) in [-1, 1] and labels int64 (N,)."""
+class Reals:
+    """Real images as the classifier sees them, float32 (N, 1, 28, 28) in [-1, 1], and labels int64 (N,)."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -29,19 +30,34 @@ class Digits:
     held_out_labels: Tensor
 
 
-def load_digits() -> Digits:
+def load_digits() -> Reals:
     """Mnist5k's train split, and its val and test splits together as the held-out digits."""
     from datamodules.mnist5k import Mnist5k
 
-    data = Mnist5k(image_size=IMAGE_SIZE, channels=1, labels=True)
+    return load_reals(Mnist5k(image_size=IMAGE_SIZE, channels=1, labels=True))
+
+
+def load_reals(data: Any) -> Reals:
+    """A data module's train split (and its mirror images, where it mirrors), val and test together as held out."""
     data.prepare_data()
     data.setup()
+    data.train_set.flip = False
     train, val, test = (part.__getitems__(range(len(part))) for part in (data.train_set, data.val_set, data.test_set))
-    return Digits(*train, torch.cat([val[0], test[0]]), torch.cat([val[1], test[1]]))
+    if data.horizontal_flip:
+        train = torch.cat([train[0], train[0].flip(-1)]), train[1].repeat(2)
+    return Reals(as_seen(train[0]), train[1], as_seen(torch.cat([val[0], test[0]])), torch.cat([val[1], test[1]]))
 
 
-def make_classifier() -> nn.Sequential:
-    """A small convolutional network: images (B, 1, 28, 28) -> logits (B, 10)."""
+def as_seen(images: Tensor) -> Tensor:
+    """(N, C, S, S) -> (N, 1, 28, 28): another size is resized, RGB becomes grey."""
+    images = images.mean(1, keepdim=True)
+    if images.shape[-1] != IMAGE_SIZE:
+        images = F.interpolate(images, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True)
+    return images
+
+
+def make_classifier(classes: int = CLASSES) -> nn.Sequential:
+    """A small convolutional network: images (B, 1, 28, 28) -> logits (B, K)."""
     return nn.Sequential(
         nn.Conv2d(1, 32, 3, padding=1, bias=False),
         nn.BatchNorm2d(32),
@@ -56,7 +72,7 @@ def make_classifier() -> nn.Sequential:
         nn.ReLU(),
         nn.Flatten(),
         nn.Dropout(0.3),
-        nn.Linear(64 * 7 * 7, CLASSES),
+        nn.Linear(64 * 7 * 7, classes),
     )
 
 
@@ -75,11 +91,11 @@ def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
 def train_classifier(
     images: Tensor, labels: Tensor, seed: int = 0, epochs: int = 10, batch_size: int = 100
 ) -> nn.Module:
-    """Train the digit classifier by cross-entropy; the same seed gives the same classifier on the same machine.
+    """Train the classifier by cross-entropy; the same seed gives the same classifier on the same machine.
 
     Args:
         images: (N, 1, 28, 28) in [-1, 1].
-        labels: (N,) in 0..9.
+        labels: (N,) in 0..K-1, each of them at least once.
         seed: Of the initial weights, the order and the jitter.
         epochs: Passes over the images.
         batch_size: Images per step.
@@ -90,7 +106,7 @@ def train_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # the weights and dropout take the global generator
         generator = torch.Generator().manual_seed(seed)
-        classifier = make_classifier()
+        classifier = make_classifier(int(labels.max()) + 1)
         optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=1e-2)
         steps = epochs * math.ceil(len(images) / batch_size)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=steps)
@@ -107,11 +123,8 @@ def train_classifier(
 
 @torch.no_grad()
 def log_probabilities(classifier: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
-    """log p(y|x), (N, 10), of images (N, C, S, S) in [-1, 1]; another size is resized to 28, RGB becomes grey."""
-    images = images.mean(1, keepdim=True)
-    if images.shape[-1] != IMAGE_SIZE:
-        images = F.interpolate(images, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True)
-    return torch.cat([classifier(batch).log_softmax(1) for batch in images.split(batch_size)])
+    """log p(y|x), (N, K), of images (N, C, S, S) in [-1, 1]."""
+    return torch.cat([classifier(batch).log_softmax(1) for batch in as_seen(images).split(batch_size)])
 
 
 def inception_style_score(log_p: Tensor) -> float:

@@ -364,9 +364,9 @@ def test_a_conditional_model_uses_its_labels() -> None:
     (made,) = model.make("reconstruct", 4, source=[batch])
     torch.testing.assert_close(made.images, model.reconstruct(*batch))
     for labels, message in (
-        ([3], "no class 3, expected 0 to 2"),
-        (["cow"], "no class 'cow'"),
-        ([0, 1], "2 labels for"),
+        ([3], "found label 3, but this model has 3 classes"),
+        (["cow"], "found label 'cow'"),
+        ([0, 1], "found 2 labels, expected 1"),
     ):
         with pytest.raises(UserError, match=message):
             model.sample(1, labels)
@@ -381,8 +381,8 @@ def test_labels_that_the_networks_do_not_take_are_left_aside() -> None:
 @pytest.mark.parametrize(
     ("options", "data", "message"),
     [
-        ({"n_classes": 3}, Data(n_classes=3, labels=False), "n_classes 3(.|\n)*hold none(.|\n)*--data.labels true"),
-        ({"n_classes": 3}, Data(n_classes=4), "data has 4 classes, the networks know 3(.|\n)*encoder.n_classes 4"),
+        ({"n_classes": 3}, Data(n_classes=3, labels=False), "images alone(.|\n)*is 3(.|\n)*--data.labels true"),
+        ({"n_classes": 3}, Data(n_classes=4), "data has 4 classes, the networks have 3(.|\n)*encoder.n_classes 4"),
         ({"likelihood": Gaussian(channels=3)}, Data(), "parameters for 3 channels, the images have 1"),
     ],
 )

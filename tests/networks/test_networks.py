@@ -26,7 +26,7 @@ def find_networks() -> list[type[nn.Module]]:
 
 
 NETWORKS = find_networks()
-# Those that take plain images or plain latents; translators and conditional networks have tests of their own.
+# Those of images of one size, with labels or without; translators have tests of their own.
 PLAIN = [c for c in NETWORKS if {"image_size", "channels"} <= set(inspect.signature(c).parameters)]
 
 
@@ -40,11 +40,12 @@ def make(network: type[nn.Module], **arguments) -> nn.Module:
     return network(**{key: value for key, value in TINY.items() if key in names} | arguments)
 
 
-def feed(network: nn.Module, batch: int = 3) -> torch.Tensor:
-    """An input that fits: latents for a generator, images for a discriminator."""
+def feed(network: nn.Module, batch: int = 3) -> tuple[torch.Tensor, ...]:
+    """Inputs that fit: latents for a generator, images for a discriminator, and labels where there are classes."""
+    labels = (torch.arange(batch) % network.n_classes,) if hasattr(network, "n_classes") else ()
     if hasattr(network, "latent_dim"):
-        return torch.randn(batch, network.latent_dim)
-    return torch.rand(batch, network.channels, network.image_size, network.image_size) * 2 - 1
+        return torch.randn(batch, network.latent_dim), *labels
+    return torch.rand(batch, network.channels, network.image_size, network.image_size) * 2 - 1, *labels
 
 
 CASES = [(c, size, channels) for c in PLAIN for size in sizes_of(c) for channels in (1, 3)]
@@ -57,7 +58,7 @@ def test_the_rooms_hold_networks():
 @pytest.mark.parametrize(("network", "size", "channels"), CASES)
 def test_shapes_and_ranges(network, size, channels):
     module = make(network, image_size=size, channels=channels)
-    out = module(feed(module))
+    out = module(*feed(module))
     if hasattr(module, "latent_dim"):
         assert out.shape == (3, channels, size, size)
         assert out.abs().max() <= 1
@@ -73,7 +74,7 @@ def test_gradients_reach_every_parameter_through_blocks_and_head(network, size):
     assert len(module.blocks) >= 2
     inside = [*module.blocks.parameters(), *module.head.parameters()]
     assert inside
-    module(feed(module)).square().sum().backward()
+    module(*feed(module)).square().sum().backward()
     silent = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert not silent
     assert all(p.grad.abs().sum() > 0 for p in module.head.parameters())
@@ -85,7 +86,7 @@ def test_blocks_run_from_input_to_head(network):
     order = []
     for name, part in [*module.blocks.named_children(), ("head", module.head)]:
         part.register_forward_hook(lambda *_, name=name: order.append(name))
-    module(feed(module))
+    module(*feed(module))
     assert order == [str(i) for i in range(len(module.blocks))] + ["head"]
 
 
@@ -133,7 +134,7 @@ def test_reset_changes_every_weight_in_place(network):
     with torch.no_grad():
         for p in module.parameters():
             p.fill_(7.0)
-    module(feed(module))  # moves the running statistics and the singular vectors
+    module(*feed(module))  # moves the running statistics and the singular vectors
     module.reset_parameters()
     for name, p in module.named_parameters():
         assert p is same[name]
