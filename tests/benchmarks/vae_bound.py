@@ -31,7 +31,7 @@ from lit_gen.networks.vae_mlp import MLPDecoder, MLPEncoder
 
 RATES = (1e-3, 2e-3, 4e-3)  # those that pythae may choose from
 LR = {2: 4e-3, 32: 2e-3}  # of ours, before its cosine decay
-OURS = {"half_life": 10_000.0, "kl_warm_up": 0, "start": 0.0, "weight_decay": 0.0}
+OURS = {"half_life": 5_000.0, "kl_warm_up": 0, "start": 0.0, "weight_decay": 0.0}
 T_975 = 4.303  # Student's t with 2 degrees of freedom, two-sided 95 %
 
 
@@ -150,7 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latents", type=int, nargs="+", default=[2, 32])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--images", type=int, default=120_000)
+    parser.add_argument("--images", type=int, default=60_000)
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--rates", type=float, nargs="+", default=RATES)
     parser.add_argument("--only", choices=["ours", "pythae"])
