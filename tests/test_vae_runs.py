@@ -73,10 +73,10 @@ def test_another_latent_size_does_not_fit_the_checkpoint(run: Path, refused) -> 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--data.labels=false"], "the data's batches hold none"),
+        (["--data.labels=false"], "found batches of images alone, expected images and labels"),
         (
             ["--model.encoder.n_classes=9", "--model.decoder.n_classes=9"],
-            "the data has 10 classes, the networks know 9",
+            "the data has 10 classes, the networks have 9",
         ),
         (["--model.encoder.n_classes=9"], "encoder's n_classes is 9, the decoder's 10"),
         (["--data.image_size=32"], "the data's images are 1x32x32, the decoder makes 1x28x28"),
