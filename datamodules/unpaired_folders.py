@@ -6,7 +6,7 @@ from typing import Any
 from datamodules.errors import UserError
 from datamodules.folder_scan import scan
 from datamodules.image_folder import ImageFolder
-from datamodules.paths import find_input
+from datamodules.paths import find_input, places_searched
 from datamodules.unpaired import Side, UnpairedDataModule
 
 
@@ -33,6 +33,7 @@ class UnpairedFolders(UnpairedDataModule):
             options: Those of UnpairedDataModule.
         """
         self.root_a, self.root_b = find_input(root_a), find_input(root_b)
+        self._places = places_searched(root_a), places_searched(root_b)
         super().__init__(image_size=image_size, channels=channels, horizontal_flip=horizontal_flip, **options)
 
     def domain(self, side: Side, **options: Any) -> ImageFolder:
@@ -53,7 +54,8 @@ class UnpairedFolders(UnpairedDataModule):
             )
         if not (_count(a) and _count(b)):
             raise UserError(
-                f"UnpairedFolders: found {_found(a)} (domain A) and {_found(b)} (domain B). Expected images in both; "
+                f"UnpairedFolders: found {_found(a, self._places[0])} (domain A) and "
+                f"{_found(b, self._places[1])} (domain B). Expected images in both; "
                 "put some there, or type --data.root_a /path/to/cats --data.root_b /path/to/dogs."
             )
         super().prepare_data()
@@ -63,7 +65,7 @@ def _count(root: Path) -> int:
     return len(scan(root).names) if root.is_dir() else 0
 
 
-def _found(root: Path) -> str:
+def _found(root: Path, places: str) -> str:
     if not root.is_dir():
-        return f"no folder {root}"
+        return f"no folder {places}"
     return f"{_count(root):,} images in {root}"

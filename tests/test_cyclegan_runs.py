@@ -1,0 +1,127 @@
+"""CycleGAN through the command line: what lands on the disk, what is refused, two processes and their pools."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from common import REPOSITORY, newest_run
+from makers import make_photos
+
+import lit_gen
+from lit_gen.__main__ import main
+
+DIGITS = REPOSITORY / "experiments" / "cyclegan_digits.yaml"
+FOLDER = REPOSITORY / "experiments" / "cyclegan_folder.yaml"
+NARROW = [
+    *(f"--model.generator_{way}.width=2" for way in ("ab", "ba")),
+    *(f"--model.generator_{way}.n_blocks=1" for way in ("ab", "ba")),
+    *(f"--model.discriminator_{domain}.width=2" for domain in "ab"),
+]
+TINY = [
+    *("--data.batch_size=4", "--data.n_images_a=24", "--data.n_images_b=24", "--model.max_images=48"),
+    *("--trainer.log_every_n_steps=2", "--trainer.check_val_every_n_epoch=1", "--trainer.limit_val_batches=1"),
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished tiny run."""
+    root = tmp_path_factory.mktemp("cyclegan")
+    main(["fit", f"--config={DIGITS}", f"--trainer.default_root_dir={root}", *NARROW, *TINY])
+    return newest_run(root)
+
+
+def test_a_run_has_its_grids_metrics_and_pools(run: Path) -> None:
+    assert {path.name for path in (run / "samples").iterdir()} == {"images_000000048.png", "b_to_a_000000048.png"}
+    with (run / "metrics.csv").open() as file:
+        written = list(csv.DictReader(file))
+    assert [row["images_seen"] for row in written if row["train/cycle_l1"]] == ["8", "16", "24", "32", "40", "48"]
+    found = {name for row in written for name, value in row.items() if value}
+    assert {
+        *("val/cycle_l1", "val/cycle_l1_a", "val/cycle_l1_b", "val/identity_l1", "val/train_real_accuracy_a"),
+        *("val/real_accuracy_b", "val/fake_accuracy_b", "train/generators_gradient_norm"),
+    } <= found
+    pools = torch.load(run / "last.ckpt", weights_only=True)["image_pools"]
+    assert {name: tuple(pool.shape) for name, pool in pools.items()} == dict.fromkeys("ab", (1, 48, 3, 28, 28))
+    model = lit_gen.load(run / "last.ckpt")
+    assert model.image_shape == (3, 28, 28)
+    assert model.translate(torch.zeros(2, 3, 28, 28), to="a").shape == (2, 3, 28, 28)
+
+
+def test_predict_translates_both_ways_and_other_folders(run: Path, tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos", count=2)
+    for out, options in (
+        ("b", []),
+        ("again", ["--seed=5"]),
+        ("a", ["--mode=b_to_a"]),
+        ("own", [f"--images={photos}"]),
+    ):
+        main(["predict", f"--ckpt_path={run}", "--n=2", f"--out={tmp_path / out}", *options])
+        made = {path.name for path in (tmp_path / out).iterdir()}
+        assert made == {"000000.png", "000001.png", "grid.png"}
+    files = [(tmp_path / out / "000000.png").read_bytes() for out in ("b", "again", "a", "own")]
+    assert files[0] == files[1]
+    assert len(set(files)) == 3
+
+
+def test_what_does_not_fit_is_one_message(run: Path, refused, tmp_path: Path) -> None:
+    assert "--mode c: this CycleGAN can make a_to_b, b_to_a" in refused("predict", f"--ckpt_path={run}", "--mode=c")
+    cats, empty = make_photos(tmp_path / "cats", count=30), tmp_path / "empty"
+    empty.mkdir()
+    folders = ["fit", f"--config={FOLDER}", f"--trainer.default_root_dir={tmp_path / 'runs'}", f"--data.root_a={cats}"]
+    said = refused(*folders, *NARROW, f"--data.root_b={empty}")
+    assert f"30 images in {cats} (domain A) and 0 images in {empty} (domain B)" in said
+    said = refused(*folders, *NARROW, "--data.root_b=no/dogs")
+    assert f"30 images in {cats} (domain A) and no folder" in said
+    assert "no/dogs (domain B)" in said
+    dogs = make_photos(tmp_path / "dogs", count=30)
+    for name in ("generator_ba", "discriminator_b"):
+        said = refused(*folders, *NARROW, f"--data.root_b={dogs}", f"--model.{name}.channels=1")
+        assert f"{name} does not take the data's images, 3x64x64" in said
+    said = refused(*folders, *NARROW, f"--data.root_b={dogs}", "--data.batch_size=25")
+    assert "24 train images in domain A and 24 in domain B" in said
+    assert not list((tmp_path / "runs").glob("*/*")), "a run that never began left its folder"
+
+
+# Every rank writes down what it holds at the end.
+SPY = """
+from pathlib import Path
+import torch
+from lightning.pytorch import Callback
+
+class Spy(Callback):
+    def __init__(self, folder: str):
+        self.folder = folder
+    def on_fit_end(self, trainer, model):
+        pools = {name: pool.images for name, pool in model.pools.items()}
+        torch.save({"state": model.state_dict(), "pools": pools}, Path(self.folder) / f"rank{trainer.global_rank}.pt")
+"""
+
+
+def test_two_processes_hold_one_model_and_each_its_own_pools(tmp_path: Path) -> None:
+    (tmp_path / "spy.py").write_text(SPY)
+    command = [sys.executable, "-m", "lit_gen", "fit", f"--config={DIGITS}", *NARROW, *TINY, "--trainer.devices=2"]
+    command += ["--trainer.accelerator=cpu", f"--trainer.default_root_dir={tmp_path}", "--model.pool_size=6"]
+    command += ["--trainer.callbacks+=spy.Spy", f"--trainer.callbacks.folder={tmp_path}"]
+    path = os.pathsep.join([str(tmp_path), str(REPOSITORY)])
+    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
+    ran = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert all(torch.equal(value, second["state"][name]) for name, value in first["state"].items())
+    (path,) = tmp_path.glob("*/*/last.ckpt")
+    checkpoint = torch.load(path, weights_only=True)
+    assert checkpoint["images_seen"] == 48
+    alone = lit_gen.load(path)
+    for name in "ab":
+        both = torch.stack([first["pools"][name], second["pools"][name]])
+        assert not torch.equal(*both)
+        assert torch.equal(checkpoint["image_pools"][name], both)
+        # a pool holds six images: of both pools' twelve, one process goes on with the first six
+        assert torch.equal(alone.pools[name].images, both.flatten(0, 1)[:6])
