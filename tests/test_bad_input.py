@@ -17,7 +17,7 @@ MISTAKES = {
     "module that does not exist": (["--model=nomodule.GAN"], ["No module named 'nomodule'"]),
     "labels for a model without": (
         ["--data.labels=true"],
-        ["this model takes none", "--data.labels", "ConditionalGAN"],
+        ["hold labels", "--data.labels", "ConditionalGAN"],
     ),
     "unknown option of the model": (["--model.genrator.width=3"], ["GAN has no option", 'Did you mean "generator"?']),
     "unknown option of the data": (["--data.batchsize=3"], ["Mnist5k has no option", 'Did you mean "batch_size"?']),

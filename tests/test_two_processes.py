@@ -5,14 +5,26 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from common import GAN_MNIST, REPOSITORY, TINY
+from common import REPOSITORY
 
 from lit_gen.callbacks.sync_ranks import SyncRanks
 
+# Of each family its experiment, and what makes its networks tiny.
+FAMILIES = {
+    "gan": ("gan_mnist5k.yaml", ["--model.generator.width=4", "--model.discriminator.width=4"]),
+    "conditional gan": ("cgan_mnist5k.yaml", ["--model.generator.width=4", "--model.discriminator.width=4"]),
+    "vae": ("vae_mnist5k.yaml", ["--model.encoder.width=4", "--model.decoder.width=4", "--model.mixture_components=2"]),
+    "cyclegan": (
+        "cyclegan_digits.yaml",
+        ["--model.pool_size=4", "--model.discriminator_a.width=4", "--model.discriminator_b.width=4"]
+        + ["--model.generator_ab.width=4", "--model.generator_ba.width=4"],
+    ),
+}
 # A callback on the user's PYTHONPATH: every rank writes down what it holds at the end, and what it drew.
 SPY = """
 from pathlib import Path
@@ -30,48 +42,83 @@ class Spy(Callback):
 """
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict], str]:
-    folder = tmp_path_factory.mktemp("two")
+@dataclass
+class Ran:
+    """What a run on two processes left behind."""
+
+    family: str
+    folder: Path
+    ranks: list[dict]
+    said: str
+
+    def checkpoint(self) -> dict:
+        return torch.load(next(self.folder.glob("*/*/last.ckpt")), weights_only=True)
+
+
+def run(family: str, folder: Path, *options: str) -> Ran:
+    """The family's experiment on tiny networks, 160 images on two processes."""
     (folder / "spy.py").write_text(SPY)
-    command = [sys.executable, "-m", "lit_gen", "fit", f"--config={GAN_MNIST}", *TINY, "--trainer.devices=2"]
-    command += [f"--trainer.default_root_dir={folder}", "--model.max_images=160", "--trainer.accelerator=cpu"]
-    command += ["--trainer.callbacks+=spy.Spy", f"--trainer.callbacks.folder={folder}"]
+    experiment, networks = FAMILIES[family]
+    command = [sys.executable, "-m", "lit_gen", "fit", f"--config={REPOSITORY / 'experiments' / experiment}"]
+    command += ["--data.batch_size=16", "--model.max_images=160", "--trainer.log_every_n_steps=2", *networks]
+    command += ["--trainer.devices=2", "--trainer.accelerator=cpu", f"--trainer.default_root_dir={folder}"]
+    command += ["--trainer.callbacks+=spy.Spy", f"--trainer.callbacks.folder={folder}", *options]
     path = os.pathsep.join([str(folder), str(REPOSITORY)])
     env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
     ran = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=240)
     assert ran.returncode == 0, ran.stderr[-3000:]
-    return folder, [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)], ran.stderr
+    ranks = [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    return Ran(family, folder, ranks, ran.stderr)
 
 
-def test_both_ranks_hold_equal_weights_and_buffers(both) -> None:
-    _, (first, second), _ = both
+@pytest.fixture(scope="module", params=FAMILIES)
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    return run(request.param, tmp_path_factory.mktemp("two"))
+
+
+def test_both_ranks_hold_equal_weights_and_buffers(both: Ran) -> None:
+    first, second = both.ranks
     assert first["state"].keys() == second["state"].keys()
     for name, value in first["state"].items():
         assert torch.equal(value, second["state"][name]), name
 
 
-def test_the_weights_have_moved(both) -> None:
-    folder, (first, _), _ = both
-    start = torch.load(next(folder.glob("*/*/last.ckpt")), weights_only=True)["state_dict"]
-    assert torch.equal(start["generator.head.weight"], first["state"]["generator.head.weight"])
-    assert not torch.equal(first["state"]["generator.head.weight"], first["state"]["generator_ema.head.weight"])
+def test_the_weights_have_moved_and_are_in_the_checkpoint(both: Ran) -> None:
+    state, saved = both.ranks[0]["state"], both.checkpoint()["state_dict"]
+    assert all(torch.equal(value, saved[name]) for name, value in state.items())
+    averages = [name for name in state if "_ema." in name and name.endswith("head.weight")]
+    assert averages
+    assert not any(torch.equal(state[name], state[name.replace("_ema.", ".")]) for name in averages)
 
 
-def test_the_ranks_draw_different_noise_for_one_run(both) -> None:
-    folder, (first, second), _ = both
+def test_the_ranks_draw_different_noise_for_one_run(both: Ran) -> None:
+    first, second = both.ranks
     assert not torch.equal(first["noise"], second["noise"])
     assert first["root"] == second["root"]
-    assert len(list(folder.glob("gan_mnist5k/*"))) == 1
+    assert len(list(both.folder.glob("*/*/run.json"))) == 1
 
 
-def test_images_are_counted_over_both(both) -> None:
-    folder, _, _ = both
-    assert torch.load(next(folder.glob("*/*/last.ckpt")), weights_only=True)["images_seen"] == 160
+def test_images_are_counted_over_both(both: Ran) -> None:
+    assert both.checkpoint()["images_seen"] == 160
 
 
-def test_one_line_says_what_batchnorm_does(both) -> None:
-    assert both[2].count("torch has no SyncBatchNorm on the CPU") == 1
+def test_one_line_says_what_batchnorm_does(both: Ran) -> None:
+    has_batchnorm = any(name.endswith("running_mean") for name in both.ranks[0]["state"])
+    assert both.said.count("torch has no SyncBatchNorm on the CPU") == has_batchnorm
+
+
+def test_each_family_keeps_what_is_its_own(both: Ran) -> None:
+    """The mixture that rank 0 fitted; the image pools of both ranks, from which a resumed run deals each its own."""
+    checkpoint = both.checkpoint()
+    if both.family == "vae":
+        assert checkpoint["state_dict"]["mixture.weights"].sum() > 0
+    if both.family == "cyclegan":
+        pools = checkpoint["image_pools"]["a"]
+        assert pools.shape[:2] == (2, 4)
+        assert not torch.equal(pools[0], pools[1])
+        last = next(both.folder.glob("*/*/last.ckpt"))
+        again = run("cyclegan", both.folder, "--model.max_images=192", f"--ckpt_path={last}")
+        assert again.checkpoint()["images_seen"] == 192
 
 
 def test_one_process_is_left_alone() -> None:

@@ -14,6 +14,9 @@ from lit_gen.pictures import Made
 # One class for all images, or one for each; by number, or by name where the run's data had names.
 Labels = int | str | Tensor | Sequence[int | str]
 
+# What a message proposes in place of a network that takes no labels.
+TAKE_LABELS = {"generator": "ConditionalDCGANGenerator", "discriminator": "ProjectionDCGANDiscriminator"}
+
 
 class ConditionalGAN(GAN):
     """Conditional GAN (Mirza & Osindero 2014, arXiv:1411.1784, eq. 2): the game of GAN, with labels for both players.
@@ -63,13 +66,12 @@ class ConditionalGAN(GAN):
     def check_labels(self) -> None:
         """Refuses networks without classes, data without labels, and data with classes that the networks lack."""
         name = type(self).__name__
-        sizes = {part: getattr(getattr(self, part), "n_classes", None) for part in ("generator", "discriminator")}
+        sizes = {part: getattr(getattr(self, part), "n_classes", None) for part in TAKE_LABELS}
         for part, size in sizes.items():
             if size is None:
                 raise UserError(
                     f"{name}: the {part}, a {type(getattr(self, part)).__name__}, has no n_classes: it takes no "
-                    f"labels.\nType --model.{part} with one of those that `python -m lit_gen list` calls conditional, "
-                    "or --model GAN for images without classes."
+                    f"labels.\nType --model.{part} {TAKE_LABELS[part]}, say, or --model GAN for images without classes."
                 )
         if sizes["generator"] != sizes["discriminator"]:
             raise UserError(
@@ -77,4 +79,4 @@ class ConditionalGAN(GAN):
                 f"{sizes['discriminator']}, expected the same.\nGive --model.generator.n_classes and "
                 "--model.discriminator.n_classes the number of classes in the data."
             )
-        check_labels(self, ("generator", "discriminator"))
+        check_labels(self, list(TAKE_LABELS))

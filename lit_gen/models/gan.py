@@ -84,6 +84,7 @@ class GAN(LightningModule):
         self.progress: dict[str, Tensor] = {}  # the latest of what is logged; G has no turn in every step
 
     def setup(self, stage: str) -> None:
+        self.check_labels()
         # Convolutions run faster so, on CPUs (oneDNN) and on tensor cores alike; only 4-d weights are touched.
         self.to(memory_format=torch.channels_last)
 
@@ -229,7 +230,6 @@ class GAN(LightningModule):
     def on_fit_start(self) -> None:
         """What the generator makes, what the discriminator takes and what the data holds have to agree."""
         checkpoints.remember_data(self)
-        self.check_labels()
         made = self.sample(2, seed=0)
         check_shape(self, made.shape[1:], "generator")
         try:

@@ -256,6 +256,13 @@ def test_predict_refuses_a_class_that_the_model_lacks(run: Path, refused: Callab
     assert not (tmp_path / "out").exists()
 
 
+def test_labels_missing_in_a_test(run: Path, refused: Callable[..., str]) -> None:
+    message = refused(
+        "test", f"--config={CGAN_MNIST}", f"--ckpt_path={run / 'last.ckpt'}", *TINY, "--data.labels=false"
+    )
+    assert "Type --data.labels true" in message
+
+
 def test_fewer_classes_in_the_data_are_worth_a_warning() -> None:
     model = make()
     model._trainer = SimpleNamespace(datamodule=SimpleNamespace(n_classes=2), barebones=False)

@@ -108,6 +108,7 @@ def test_gradients_reach_the_classes_of_the_batch_alone(network) -> None:
         assert set(rows_with_gradient(norm.bias)) | set(rows_with_gradient(norm.gain)) == {0, 1, 2}
     module = generator(network, "embedding")
     assert not any(isinstance(layer, ConditionalBatchNorm2d) for layer in module.modules())
+    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in module.modules()) == len(norms)
     module(torch.randn(4, 3), LABELS).square().sum().backward()
     assert rows_with_gradient(module.embedding.weight) == [0, 1, 2]
 
