@@ -1,11 +1,8 @@
-"""CycleGAN through the command line: what lands on the disk, what is refused, two processes and their pools."""
+"""CycleGAN through the command line: what lands on the disk, what is refused."""
 
 from __future__ import annotations
 
 import csv
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -87,41 +84,3 @@ def test_what_does_not_fit_is_one_message(run: Path, refused, tmp_path: Path) ->
     said = refused(*folders, *NARROW, f"--data.root_b={dogs}", "--data.batch_size=25")
     assert "24 train images in domain A and 24 in domain B" in said
     assert not list((tmp_path / "runs").glob("*/*")), "a run that never began left its folder"
-
-
-# Every rank writes down what it holds at the end.
-SPY = """
-from pathlib import Path
-import torch
-from lightning.pytorch import Callback
-
-class Spy(Callback):
-    def __init__(self, folder: str):
-        self.folder = folder
-    def on_fit_end(self, trainer, model):
-        pools = {name: pool.images for name, pool in model.pools.items()}
-        torch.save({"state": model.state_dict(), "pools": pools}, Path(self.folder) / f"rank{trainer.global_rank}.pt")
-"""
-
-
-def test_two_processes_hold_one_model_and_each_its_own_pools(tmp_path: Path) -> None:
-    (tmp_path / "spy.py").write_text(SPY)
-    command = [sys.executable, "-m", "lit_gen", "fit", f"--config={DIGITS}", *NARROW, *TINY, "--trainer.devices=2"]
-    command += ["--trainer.accelerator=cpu", f"--trainer.default_root_dir={tmp_path}", "--model.pool_size=6"]
-    command += ["--trainer.callbacks+=spy.Spy", f"--trainer.callbacks.folder={tmp_path}"]
-    path = os.pathsep.join([str(tmp_path), str(REPOSITORY)])
-    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
-    ran = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=240)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
-    assert all(torch.equal(value, second["state"][name]) for name, value in first["state"].items())
-    (path,) = tmp_path.glob("*/*/last.ckpt")
-    checkpoint = torch.load(path, weights_only=True)
-    assert checkpoint["images_seen"] == 48
-    alone = lit_gen.load(path)
-    for name in "ab":
-        both = torch.stack([first["pools"][name], second["pools"][name]])
-        assert not torch.equal(*both)
-        assert torch.equal(checkpoint["image_pools"][name], both)
-        # a pool holds six images: of both pools' twelve, one process goes on with the first six
-        assert torch.equal(alone.pools[name].images, both.flatten(0, 1)[:6])

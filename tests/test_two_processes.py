@@ -35,9 +35,12 @@ class Spy(Callback):
     def __init__(self, folder: str):
         self.folder = folder
     def on_train_start(self, trainer, model):
-        self.noise = torch.randn(4)
+        self.noise, self.pools = torch.randn(4), self.pools_of(model)
+    def pools_of(self, model):
+        return {name: pool.images.clone() for name, pool in getattr(model, "pools", {}).items() if pool.images is not None}
     def on_fit_end(self, trainer, model):
         found = {"state": model.state_dict(), "noise": self.noise, "root": trainer.default_root_dir}
+        found |= {"pools at first": self.pools, "pools": self.pools_of(model)}
         torch.save(found, Path(self.folder) / f"rank{trainer.global_rank}.pt")
 """
 
@@ -113,12 +116,15 @@ def test_each_family_keeps_what_is_its_own(both: Ran) -> None:
     if both.family == "vae":
         assert checkpoint["state_dict"]["mixture.weights"].sum() > 0
     if both.family == "cyclegan":
-        pools = checkpoint["image_pools"]["a"]
-        assert pools.shape[:2] == (2, 4)
-        assert not torch.equal(pools[0], pools[1])
+        first, second = (rank["pools"] for rank in both.ranks)
+        for name, pools in checkpoint["image_pools"].items():
+            assert not torch.equal(first[name], second[name])
+            assert torch.equal(pools, torch.stack([first[name], second[name]]))
         last = next(both.folder.glob("*/*/last.ckpt"))
         again = run("cyclegan", both.folder, "--model.max_images=192", f"--ckpt_path={last}")
         assert again.checkpoint()["images_seen"] == 192
+        for now, then in zip(again.ranks, both.ranks, strict=True):
+            assert all(torch.equal(now["pools at first"][name], then["pools"][name]) for name in "ab")
 
 
 def test_one_process_is_left_alone() -> None:
