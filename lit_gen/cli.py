@@ -122,9 +122,10 @@ class LitGenCLI(LightningCLI):
         replaced = (("gradient_clip_val", None, "gradient_clip"), ("accumulate_grad_batches", 1, "accumulate_batches"))
         for trainers, default, models in replaced:
             if given[trainers] != default:
+                own = f"Type --model.{models} {given[trainers]}" if hasattr(self.model, models) else "Leave it out."
                 raise UserError(
                     f"trainer.{trainers} is {given[trainers]}, but Lightning has it for one optimizer only, and "
-                    f"{type(self.model).__name__} has several. Type --model.{models} {given[trainers]}"
+                    f"{type(self.model).__name__} has several. {own}"
                 )
 
     def _choose_run(self, given: dict[str, Any]) -> Run:

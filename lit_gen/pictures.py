@@ -66,10 +66,20 @@ def _widen(grid: Tensor, step: int, width: int, per_row: int) -> Tensor:
 
 
 def spread(dataset: Dataset, n: int, batch_size: int = 256) -> Iterator[tuple[Any, ...]]:
-    """n rows of a data set as batches, evenly spaced, since many a set is sorted by class; all where it has fewer."""
+    """n rows of a data set as batches, all where it has fewer, in an order of which every beginning is spread evenly.
+
+    Many a set is sorted by class, and a grid shows the first of what was made.
+    """
     n = min(n, len(dataset))
-    rows = [index * len(dataset) // n for index in range(n)]
-    for start in range(0, n, batch_size):
+    # Steps of the golden ratio leave no wide gap at any time; `stride` is the nearest that visits every place once.
+    stride = next(step for step in range(max(1, round(n * 0.618)), n + 1) if math.gcd(step, n) == 1)
+    rows = [index * stride % n * len(dataset) // n for index in range(n)]
+    yield from in_order(dataset, rows, batch_size)
+
+
+def in_order(dataset: Dataset, rows: list[int], batch_size: int = 256) -> Iterator[tuple[Any, ...]]:
+    """These rows of a data set as batches."""
+    for start in range(0, len(rows), batch_size):
         yield rows_of(dataset, rows[start : start + batch_size])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from makers import make_photos
 from torchvision.io import read_image
 
 import lit_gen
@@ -79,6 +80,16 @@ def test_predict_finds_the_newest_run_of_an_experiment(trained: Path, tmp_path: 
     assert (tmp_path / "000000.png").is_file()
     assert "`last` of which experiment?" in refused(*last)
     assert "No run of other" in refused(*last, "--config=other.yaml", f"--default_root_dir={trained.parents[1]}")
+
+
+def test_predict_refuses_images_that_it_would_not_use(trained: Path, tmp_path: Path, refused) -> None:
+    photos = make_photos(tmp_path / "photos", count=3)
+    said = refused("predict", f"--ckpt_path={trained}", f"--images={photos}", f"--out={tmp_path / 'out'}")
+    assert "GAN begins with no images in mode sample" in said
+    assert "--mode recon: this GAN can make sample" in refused("predict", f"--ckpt_path={trained}", "--mode=recon")
+    assert "makes images without labels" in refused("predict", f"--ckpt_path={trained}", "--labels=3")
+    assert "--labels names no class" in refused("predict", f"--ckpt_path={trained}", "--labels=[]")
+    assert not (tmp_path / "out").exists()
 
 
 def test_predict_leaves_other_files_alone(trained: Path, tmp_path: Path) -> None:

@@ -9,8 +9,11 @@ import pytest
 import torch
 from common import REPOSITORY, newest_run
 from makers import make_photos
+from PIL import Image
+from torchvision.io import read_image
 
 import lit_gen
+from datamodules.transforms import to_float, to_uint8
 from lit_gen.__main__ import main
 
 DIGITS = REPOSITORY / "experiments" / "cyclegan_digits.yaml"
@@ -65,6 +68,22 @@ def test_predict_translates_both_ways_and_other_folders(run: Path, tmp_path: Pat
     files = [(tmp_path / out / "000000.png").read_bytes() for out in ("b", "again", "a", "own")]
     assert files[0] == files[1]
     assert len(set(files)) == 3
+
+
+def test_predict_takes_a_whole_folder_in_order(run: Path, tmp_path: Path) -> None:
+    """All of it, however many; image k is the translation of the k-th file."""
+    folder = tmp_path / "greys"
+    folder.mkdir()
+    for grey in range(70):
+        Image.new("RGB", (28, 28), (3 * grey,) * 3).save(folder / f"{grey:02}.png")
+    main(["predict", f"--ckpt_path={run}", f"--images={folder}", f"--out={tmp_path / 'out'}"])
+    names = {f"{index:06d}.png" for index in range(70)} | {"grid.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    model = lit_gen.load(run / "last.ckpt")
+    for index in (0, 33, 69):
+        source = to_float(torch.full((1, 3, 28, 28), 3 * index, dtype=torch.uint8))
+        expected = to_uint8(model.translate(source)[0]).int()
+        assert (read_image(str(tmp_path / "out" / f"{index:06d}.png")).int() - expected).abs().max() <= 1
 
 
 def test_what_does_not_fit_is_one_message(run: Path, refused, tmp_path: Path) -> None:

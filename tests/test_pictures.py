@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from lit_gen.pictures import Made, held_out, image_grid, rows_of, spread
+from lit_gen.pictures import Made, held_out, image_grid, in_order, rows_of, spread
 
 
 def flat(*greys: float) -> torch.Tensor:
@@ -66,12 +66,29 @@ def test_neighbouring_panels_have_a_gap_between_them() -> None:
     assert gaps == [6, 6 + 4, 6]  # from one image to the next
 
 
-def test_spread_takes_even_steps_through_a_sorted_set() -> None:
+def test_spread_takes_every_so_many_rows_of_a_sorted_set() -> None:
     data = TensorDataset(torch.arange(10), torch.arange(10) * 2)
     parts = list(spread(data, 5, batch_size=2))
-    assert [part[0].tolist() for part in parts] == [[0, 2], [4, 6], [8]]
-    assert [part[1].tolist() for part in parts] == [[0, 4], [8, 12], [16]]
-    assert [part[0].tolist() for part in spread(data, 100)] == [list(range(10))]
+    assert [len(part[0]) for part in parts] == [2, 2, 1]
+    rows = torch.cat([part[0] for part in parts])
+    assert sorted(rows.tolist()) == [0, 2, 4, 6, 8]
+    assert torch.equal(torch.cat([part[1] for part in parts]), rows * 2)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 64, 100, 499, 500, 800])
+def test_every_beginning_of_spread_covers_the_set(n: int) -> None:
+    size = 500
+    (rows,) = next(spread(TensorDataset(torch.arange(size)), n, batch_size=1000))
+    assert len(set(rows.tolist())) == min(n, size)
+    shown = min(21, len(rows))
+    first = torch.sort(rows[:shown]).values
+    gaps = torch.diff(torch.cat([first, first[:1] + size]))
+    assert gaps.max() <= 3.5 * size / shown
+
+
+def test_in_order_is_in_order() -> None:
+    data = TensorDataset(torch.arange(10))
+    assert [part[0].tolist() for part in in_order(data, [0, 1, 2], batch_size=2)] == [[0, 1], [2]]
 
 
 def test_rows_of_prefers_the_data_sets_own_batches() -> None:

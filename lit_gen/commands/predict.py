@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from datamodules.image_folder import ImageFolder
 from datamodules.transforms import to_uint8
 from lit_gen.checkpoint import load_data, load_model
 from lit_gen.errors import UserError, nearest
-from lit_gen.pictures import Made, held_out, image_grid, spread
+from lit_gen.pictures import Made, held_out, image_grid, in_order, spread
 from lit_gen.run_folder import existing_checkpoint, newest
 
 GRID = 64  # as many images as one looks at
@@ -26,7 +27,7 @@ GRID = 64  # as many images as one looks at
 
 def predict(
     ckpt_path: str,
-    n: int = 64,
+    n: int | None = None,
     seed: int = 0,
     out: str = "samples",
     mode: str | None = None,
@@ -43,7 +44,7 @@ def predict(
 
     Args:
         ckpt_path: Checkpoint, the folder of a run, or `last` for the newest run of the experiment that `config` names.
-        n: Number of images.
+        n: Number of images; by default 64, or all of those in the folder `images`.
         seed: Seed of the latents.
         out: Folder for the images; made where it is missing. Files of the same names are replaced.
         mode: What to make, by default the first that the model can: `sample` (GAN, VAE); `mixture`, `reconstruct`,
@@ -57,7 +58,7 @@ def predict(
         config: The experiment's YAML, for `ckpt_path` last alone: a checkpoint needs none.
         default_root_dir: Where the runs are, for `ckpt_path` last.
     """
-    if n < 1 or batch_size < 1:
+    if (n is not None and n < 1) or batch_size < 1:
         raise UserError(f"predict: --n is {n} and --batch_size {batch_size}, but both need to be at least 1.")
     if ckpt_path == "last":
         ckpt_path = _last(config, default_root_dir)
@@ -65,9 +66,20 @@ def predict(
     model = load_model(checkpoint, _device(device))
     mode = _mode(model, mode, checkpoint)
     labels = [labels] if isinstance(labels, int | str) else labels
-    source = _Source(model, checkpoint, images, n, batch_size)
+    if images is None:
+        n = n or GRID
+        source = _HeldOut(checkpoint, n, batch_size)
+    else:
+        given = _folder(images, model, checkpoint)
+        n = min(n or len(given), len(given))
+        source = in_order(given, list(range(n)), batch_size)
     made = model.make(mode, n, seed, batch_size, source, _in_turns(labels, n))
     first = next(made)  # what cannot be made is said before anything is written
+    if images is not None and inspect.getgeneratorstate(source) == inspect.GEN_CREATED:
+        raise UserError(
+            f"--images {images}: {type(model).__name__} begins with no images in mode {mode}. Leave --images out, or "
+            f"choose another of its modes: {', '.join(model.modes)}."
+        )
     folder = _writable(out)
     shown: list[Made] = []
     with tqdm(total=n, unit=" images", desc="predict", leave=False) as bar:
@@ -82,17 +94,14 @@ def predict(
     print(f"{written:,} images of {_seen(model)}, mode {mode}, in {folder}/, the first in {folder / 'grid.png'}")
 
 
-class _Source:
-    """The images to start from, as batches; read only by a model that asks for them."""
+class _HeldOut:
+    """Held-out images of the data that the checkpoint was trained on; opened only by a model that asks for images."""
 
-    def __init__(self, model: torch.nn.Module, checkpoint: Path, folder: str | None, n: int, batch_size: int) -> None:
-        self.model, self.checkpoint, self.folder, self.n, self.batch_size = model, checkpoint, folder, n, batch_size
+    def __init__(self, checkpoint: Path, n: int, batch_size: int) -> None:
+        self.checkpoint, self.n, self.batch_size = checkpoint, n, batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        return spread(self._held_out() if self.folder is None else self._of_folder(), self.n, self.batch_size)
-
-    def _held_out(self) -> Dataset:
-        """As the checkpoint says; a relative folder also counts from the project that the checkpoint lies in."""
+        # A relative folder also counts from the project that the checkpoint lies in.
         datamodules.paths.search_folders.extend(self.checkpoint.resolve().parents)
         try:
             data = load_data(self.checkpoint)
@@ -103,18 +112,20 @@ class _Source:
         found = held_out(data, "test_set", "val_set", "train_set")
         if found is None:
             raise UserError(f"{type(data).__name__} has no images to start from. Name a folder: --images DIR.")
-        return found
+        return spread(found, self.n, self.batch_size)
 
-    def _of_folder(self) -> Dataset:
-        if self.model.image_shape is None:
-            raise UserError(f"{self.checkpoint} does not say which size its images have, so --images cannot be read.")
-        channels, size, _ = self.model.image_shape
-        labels = getattr(self.model, "n_classes", None) is not None
-        whole = {"val_fraction": 0.0, "test_fraction": 0.0, "horizontal_flip": False, "batch_size": 1}
-        data = ImageFolder(self.folder, size, channels, labels=labels, **whole)
-        data.prepare_data()
-        data.setup()
-        return data.train_set
+
+def _folder(images: str, model: torch.nn.Module, checkpoint: Path) -> Dataset:
+    """All images of a folder, in the order of their names, at the size that the model was trained on."""
+    if model.image_shape is None:
+        raise UserError(f"{checkpoint} does not say which size its images have, so --images cannot be read.")
+    channels, size, _ = model.image_shape
+    labels = getattr(model, "n_classes", None) is not None
+    whole = {"val_fraction": 0.0, "test_fraction": 0.0, "horizontal_flip": False, "batch_size": 1}
+    data = ImageFolder(images, size, channels, labels=labels, **whole)
+    data.prepare_data()
+    data.setup()
+    return data.train_set
 
 
 def _mode(model: torch.nn.Module, mode: str | None, checkpoint: Path) -> str:
