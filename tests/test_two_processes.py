@@ -37,7 +37,7 @@ class Spy(Callback):
     def on_train_start(self, trainer, model):
         self.noise, self.pools = torch.randn(4), self.pools_of(model)
     def pools_of(self, model):
-        return {name: pool.images for name, pool in getattr(model, "pools", {}).items()}
+        return {name: pool.images.clone() for name, pool in getattr(model, "pools", {}).items() if pool.images is not None}
     def on_fit_end(self, trainer, model):
         found = {"state": model.state_dict(), "noise": self.noise, "root": trainer.default_root_dir}
         found |= {"pools at first": self.pools, "pools": self.pools_of(model)}
