@@ -36,7 +36,7 @@ def image_grid(made: Iterable[Made], cells: int = 64) -> Tensor:
     panels, period = _first(made, cells)
     width = panels.shape[1]
     if period > 1 and len(panels) >= period:
-        per_row = len(panels) // period
+        per_row = min(len(panels) // period, math.ceil(math.sqrt(cells)))  # few classes make no endless rows
         panels = panels[: per_row * period].unflatten(0, (per_row, period)).transpose(0, 1).flatten(0, 1)
     else:
         per_row = min(len(panels), math.ceil(math.sqrt(len(panels) / width)))

@@ -43,6 +43,11 @@ def test_a_period_is_one_row_for_each_class() -> None:
     assert greys(grid, 3, 2) == [[-1, -0.9], [0, 0.1], [1, 0.9]]  # the seventh would not fill its row
 
 
+def test_few_classes_do_not_make_endless_rows() -> None:
+    grid = image_grid([Made(flat(*[-1, 1] * 8), period=2)], cells=16)
+    assert greys(grid, 2, 4) == [[-1] * 4, [1] * 4]
+
+
 def test_more_classes_than_cells_still_have_a_row_each() -> None:
     grid = image_grid([Made(flat(-1, 0, 1), period=3)], cells=2)
     assert greys(grid, 3, 1) == [[-1], [0], [1]]
