@@ -69,6 +69,22 @@ def keep_batch(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return batch
 
 
+def make_loader(
+    dataset: Dataset, batch_size: int, num_workers: int, shuffle: bool = False, drop_last: bool = False
+) -> DataLoader:
+    """Batches of a data set that gives whole ones."""
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        drop_last=drop_last,
+        num_workers=num_workers,
+        collate_fn=keep_batch,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=num_workers > 0,
+    )
+
+
 class ImageDataModule(LightningDataModule, ABC):
     """Images as batches `(images,)` or `(images, labels)`; a data source adds `fingerprint` and `decode`.
 
@@ -222,16 +238,7 @@ class ImageDataModule(LightningDataModule, ABC):
     def _loader(self, dataset: PixelDataset | None, shuffle: bool = False, drop_last: bool = False) -> DataLoader:
         if dataset is None:
             raise RuntimeError("call prepare_data() and setup() before asking for batches")
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            num_workers=self.num_workers,
-            collate_fn=keep_batch,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
-        )
+        return make_loader(dataset, self.batch_size, self.num_workers, shuffle, drop_last)
 
     def _report_broken(self, broken: dict[str, str]) -> None:
         if broken:

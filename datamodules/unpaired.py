@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.base import ImageDataModule, PixelDataset, keep_batch
+from datamodules.base import ImageDataModule, PixelDataset, make_loader
 from datamodules.checks import check_arguments
 from datamodules.errors import UserError
 
@@ -173,16 +173,7 @@ class UnpairedDataModule(LightningDataModule, ABC):
     def _loader(self, dataset: UnpairedDataset | None, shuffle: bool = False, drop_last: bool = False) -> DataLoader:
         if dataset is None:
             raise RuntimeError("call prepare_data() and setup() before asking for batches")
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            num_workers=self.num_workers,
-            collate_fn=keep_batch,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
-        )
+        return make_loader(dataset, self.batch_size, self.num_workers, shuffle, drop_last)
 
     @contextmanager
     def _speaking_of(self, side: Side) -> Iterator[None]:

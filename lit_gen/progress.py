@@ -19,6 +19,24 @@ def check_max_images(model: nn.Module, max_images: int | None) -> None:
         )
 
 
+def check_gradient_clip(model: nn.Module, gradient_clip: float | None) -> None:
+    """Refuses a norm that no gradient can have."""
+    if gradient_clip is not None and gradient_clip <= 0:
+        raise UserError(
+            f"{type(model).__name__}: gradient_clip is {gradient_clip}, expected more than 0. Type "
+            "--model.gradient_clip 1."
+        )
+
+
+def check_clipping_precision(model: LightningModule) -> None:
+    """Refuses to clip gradients that a loss scaler has multiplied (manual optimization leaves them scaled)."""
+    if model.gradient_clip is not None and model.trainer.precision == "16-mixed":
+        raise UserError(
+            f"{type(model).__name__}: gradient_clip under 16-mixed precision would clip scaled gradients. Type "
+            "--trainer.precision bf16-mixed (or 32-true), or leave gradient_clip out."
+        )
+
+
 def count_images(model: LightningModule, images: int) -> None:
     """Adds this batch, over all processes, to `images_seen`, and stops the Trainer at `max_images`."""
     model.images_seen += images * model.trainer.world_size

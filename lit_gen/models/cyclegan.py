@@ -18,7 +18,14 @@ from lit_gen.errors import UserError
 from lit_gen.image_pool import ImagePool, deal
 from lit_gen.losses.adversarial import AdversarialLoss, LeastSquaresLoss
 from lit_gen.pictures import Made, rows_of
-from lit_gen.progress import check_max_images, count_images, gradient_norm, writes_now
+from lit_gen.progress import (
+    check_clipping_precision,
+    check_gradient_clip,
+    check_max_images,
+    count_images,
+    gradient_norm,
+    writes_now,
+)
 from lit_gen.sampling import averaged, evaluating
 
 
@@ -72,10 +79,7 @@ class CycleGAN(LightningModule):
         if pool_size < 0:
             raise UserError(f"CycleGAN: pool_size is {pool_size}, expected 0 or more. Type --model.pool_size 50.")
         check_max_images(self, max_images)
-        if gradient_clip is not None and gradient_clip <= 0:
-            raise UserError(
-                f"CycleGAN: gradient_clip is {gradient_clip}, expected more than 0. Type --model.gradient_clip 1."
-            )
+        check_gradient_clip(self, gradient_clip)
         self.save_hyperparameters(logger=False)
         self.automatic_optimization = False
         self.generator_ab = generator_ab
@@ -94,11 +98,7 @@ class CycleGAN(LightningModule):
         self.images_seen = 0
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        if self.gradient_clip is not None and self.trainer.precision == "16-mixed":
-            raise UserError(
-                "CycleGAN: gradient_clip under 16-mixed precision would clip scaled gradients. Type "
-                "--trainer.precision bf16-mixed (or 32-true), or leave gradient_clip out."
-            )
+        check_clipping_precision(self)
         make_g = self.generator_optimizer or default_optimizer
         make_d = self.discriminator_optimizer or default_optimizer
         try:

@@ -18,7 +18,14 @@ from lit_gen.errors import UserError
 from lit_gen.losses.adversarial import AdversarialLoss, NonSaturatingLoss, logits_of
 from lit_gen.losses.penalties import Penalty
 from lit_gen.pictures import Made, rows_of
-from lit_gen.progress import check_max_images, count_images, gradient_norm, writes_now
+from lit_gen.progress import (
+    check_clipping_precision,
+    check_gradient_clip,
+    check_max_images,
+    count_images,
+    gradient_norm,
+    writes_now,
+)
 from lit_gen.sampling import averaged, draw_latents, evaluating
 
 
@@ -64,10 +71,7 @@ class GAN(LightningModule):
             if value < 1:
                 raise UserError(f"GAN: {name} is {value}, expected at least 1. Type --model.{name} 1.")
         check_max_images(self, max_images)
-        if gradient_clip is not None and gradient_clip <= 0:
-            raise UserError(
-                f"GAN: gradient_clip is {gradient_clip}, expected more than 0. Type --model.gradient_clip 1."
-            )
+        check_gradient_clip(self, gradient_clip)
         self.save_hyperparameters(logger=False)
         self.automatic_optimization = False
         self.generator = generator
@@ -89,11 +93,7 @@ class GAN(LightningModule):
         self.to(memory_format=torch.channels_last)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        if self.gradient_clip is not None and self.trainer.precision == "16-mixed":
-            raise UserError(
-                "GAN: gradient_clip under 16-mixed precision would clip scaled gradients. Type --trainer.precision "
-                "bf16-mixed (or 32-true), or leave gradient_clip out."
-            )
+        check_clipping_precision(self)
         make_g = self.generator_optimizer or default_optimizer
         make_d = self.discriminator_optimizer or default_optimizer
         try:
