@@ -30,8 +30,8 @@ from lit_gen.models.vae import VAE
 from lit_gen.networks.vae_mlp import MLPDecoder, MLPEncoder
 
 RATES = (1e-3, 2e-3, 4e-3)  # those that pythae may choose from
-LR = {2: 4e-3, 32: 2e-3}  # of ours, before its cosine decay
-OURS = {"half_life": 5_000.0, "kl_warm_up": 0, "start": 0.0, "weight_decay": 0.0}
+LR = {2: 4e-3, 32: 3e-3}  # of ours, before its cosine decay
+OURS = {"half_life": 5_000.0, "kl_warm_up": 15_000, "start": 0.5, "warm_up": 5_000, "weight_decay": 0.0}
 T_975 = 4.303  # Student's t with 2 degrees of freedom, two-sided 95 %
 
 
@@ -63,7 +63,8 @@ def train_ours(data: Mnist5k, latent_dim: int, seed: int, settings: argparse.Nam
     )  # fmt: skip
     seed_everything(seed, verbose=False)
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    callbacks = [EMA(chosen["half_life"], modules=["encoder", "decoder"]), CosineDecay(chosen["start"])]
+    schedule = CosineDecay(chosen["start"], chosen["warm_up"])
+    callbacks = [EMA(chosen["half_life"], modules=["encoder", "decoder"]), schedule]
     trainer = Trainer(accelerator="cpu", max_epochs=-1, callbacks=callbacks, limit_val_batches=0, **quiet)
     trainer.fit(model, datamodule=data)
     return model
