@@ -1,9 +1,9 @@
 """Speed of the VAE: python tests/benchmarks/throughput_vae.py [--rounds 9]
 
 VAE under our Trainer with everything that a run has by default, batches of 64 of Mnist5k, against (a) the same
-mathematics in a loop by hand, on the networks of experiments/vae_mnist5k.yaml (width 32), and (b) pythae 0.1.2's trainer
-with its own data path, where pythae is installed (see vae_bound.py), on networks of half that width. Steps alternate
-batch by batch with the loop by hand, short runs with pythae's trainer, so that a noisy machine slows both alike; medians
+mathematics in a loop by hand, on the networks of experiments/vae_mnist5k.yaml (width 32), and (b) the trainer of pythae
+0.1.2 with its own data path, where it is installed (see vae_bound.py), on networks of half that width. Steps alternate
+batch by batch with the loop by hand, short runs with pythae, so that a noisy machine slows both alike; medians
 of the rounds. Nothing is asserted: the numbers depend on the machine.
 """
 
