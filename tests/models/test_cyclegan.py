@@ -113,6 +113,13 @@ def test_without_an_identity_term_its_forward_is_saved() -> None:
     assert calls == [1, 1, 0, 1, 1, 1, 0]
 
 
+def test_the_discriminators_take_no_gradients_in_the_generators_update() -> None:
+    model, learns = make(), []
+    model.discriminator_a.register_forward_hook(lambda network, *_: learns.append(network.head.weight.requires_grad))
+    train(model)
+    assert learns == [False, True, True]  # fakes for the generators; reals and fakes for itself
+
+
 def test_what_is_logged() -> None:
     model = make()
     trainer = quiet(max_epochs=1, log_every_n_steps=1)
