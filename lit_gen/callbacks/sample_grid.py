@@ -37,7 +37,8 @@ class SampleGrid(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if pl_module.images_seen // self.every > self.drawn // self.every:
+        # The last grid waits for what other callbacks do at the end, such as fitting a mixture.
+        if pl_module.images_seen // self.every > self.drawn // self.every and not trainer.should_stop:
             self.draw(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
