@@ -23,9 +23,10 @@ NARROW = ["--model.encoder.hidden=[8]", "--model.decoder.hidden=[8]"]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished tiny run."""
+    """A finished tiny run, whose last batch is also one at which a checkpoint and grids are due."""
     root = tmp_path_factory.mktemp("vae")
-    main(["fit", f"--config={PLAIN}", f"--trainer.default_root_dir={root}", *TINY, *NARROW])
+    due = ["--trainer.callbacks+=LastCheckpoint", "--trainer.callbacks.every=32"]
+    main(["fit", f"--config={PLAIN}", f"--trainer.default_root_dir={root}", *TINY, *NARROW, *due])
     return newest_run(root)
 
 

@@ -26,19 +26,20 @@ class LastCheckpoint(Checkpoint):
         if every < 1:
             raise UserError(f"LastCheckpoint: every is {every}, but at least 1 image is needed, e.g. 20000.")
         self.every = every
-        self.saved = 2**63  # nothing to save before training has started
+        self.began = self.saved = 2**63  # nothing to save before training has started
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.saved = pl_module.images_seen
+        self.began = self.saved = pl_module.images_seen
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if pl_module.images_seen // self.every > self.saved // self.every:
+        if pl_module.images_seen // self.every > self.saved // self.every and not trainer.should_stop:
             self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if pl_module.images_seen > self.saved:
+        """Even where the last batch was saved: other callbacks may have fitted something since, such as a mixture."""
+        if pl_module.images_seen > self.began:
             self.save(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
