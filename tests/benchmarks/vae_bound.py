@@ -7,6 +7,15 @@ Mnist5k, binarised by the fixed rule of `Bernoulli(0.0)` (above half grey is whi
 pythae 0.1.2 trains its VAE by its BaseTrainer with Adam, keeps the best epoch on the validation split, and gets the
 best of three learning rates on the test split itself, seed by seed. Ours is what `OURS` says, chosen on the validation
 split. Both are judged by the same code: the importance-weighted bound of 500 draws over the 500 test images, in nats.
+
+Measured with one thread, 60,000 images, seeds 0, 1, 2 (torch 2.15; ours, then pythae at the rate that was best for it):
+
+    2-D     -148.93 -148.31 -148.97    -151.55 -150.13 -150.19    better by 1.89, 95 % interval 0.14 to 3.64
+    32-D     -91.66  -91.07  -92.83     -94.80  -95.50  -95.86    better by 3.53, 95 % interval 1.60 to 5.46
+
+The best rates lie inside of what was tried: 8e-3 for 2-D (NaN, -156.66, -152.92) and 5e-4 for 32-D (-100.63, -101.24,
+-101.77) are worse. Our advantage is the schedule: held rate, then cosine decay, an average of the weights, and in 2-D
+warm-up of the rate and of the KL term.
 """
 
 from __future__ import annotations
