@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -134,6 +135,23 @@ def check_shape(model: LightningModule, made: Sequence[int], maker: str) -> None
             f"height x width).\nGive --data.image_size and --data.channels the values of --model.{maker}.image_size "
             f"and --model.{maker}.channels."
         )
+
+
+def refuse_labels(model: LightningModule, labels: Any) -> None:
+    """Labels for a model, or one of its modes, that takes none would be forgotten silently."""
+    if labels is not None:
+        raise UserError(
+            f"{_name(model)}: labels were given, but these images are made without. Leave the labels out; a "
+            "ConditionalGAN, or a VAE whose networks have n_classes, samples the classes that it is asked for."
+        )
+
+
+def unknown_mode(model: LightningModule, mode: str) -> UserError:
+    """What the wish for something that a model cannot make is answered with."""
+    return UserError(
+        f"{_name(model)}: there is no mode {mode!r}, this one can make {', '.join(model.modes)}."
+        f"{nearest(mode, model.modes)} Type --mode {model.modes[0]}, say."
+    )
 
 
 def by(shape: Sequence[int]) -> str:

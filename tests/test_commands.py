@@ -86,8 +86,8 @@ def test_predict_refuses_images_that_it_would_not_use(trained: Path, tmp_path: P
     photos = make_photos(tmp_path / "photos", count=3)
     said = refused("predict", f"--ckpt_path={trained}", f"--images={photos}", f"--out={tmp_path / 'out'}")
     assert "GAN begins with no images in mode sample" in said
-    assert "--mode recon: this GAN can make sample" in refused("predict", f"--ckpt_path={trained}", "--mode=recon")
-    assert "makes images without labels" in refused("predict", f"--ckpt_path={trained}", "--labels=3")
+    assert "no mode 'recon', this one can make sample" in refused("predict", f"--ckpt_path={trained}", "--mode=recon")
+    assert "these images are made without" in refused("predict", f"--ckpt_path={trained}", "--labels=3")
     assert "--labels names no class" in refused("predict", f"--ckpt_path={trained}", "--labels=[]")
     assert not (tmp_path / "out").exists()
 

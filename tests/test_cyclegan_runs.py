@@ -87,7 +87,7 @@ def test_predict_takes_a_whole_folder_in_order(run: Path, tmp_path: Path) -> Non
 
 
 def test_what_does_not_fit_is_one_message(run: Path, refused, tmp_path: Path) -> None:
-    assert "--mode c: this CycleGAN can make a_to_b, b_to_a" in refused("predict", f"--ckpt_path={run}", "--mode=c")
+    assert "no mode 'c', this one can make a_to_b, b_to_a" in refused("predict", f"--ckpt_path={run}", "--mode=c")
     cats, empty = make_photos(tmp_path / "cats", count=30), tmp_path / "empty"
     empty.mkdir()
     folders = ["fit", f"--config={FOLDER}", f"--trainer.default_root_dir={tmp_path / 'runs'}", f"--data.root_a={cats}"]

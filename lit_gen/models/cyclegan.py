@@ -13,7 +13,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from lit_gen import checkpoint as checkpoints
-from lit_gen.agreement import by, check_pairs
+from lit_gen.agreement import by, check_pairs, refuse_labels, unknown_mode
 from lit_gen.errors import UserError
 from lit_gen.image_pool import ImagePool, deal
 from lit_gen.losses.adversarial import AdversarialLoss, LeastSquaresLoss
@@ -240,13 +240,14 @@ class CycleGAN(LightningModule):
             seed: Not used: nothing is drawn.
             batch_size: Images translated at once, at most.
             source: Batches (real_a, real_b), or (images,) of the one domain.
-            labels: Not used.
+            labels: None, as there are no classes.
 
         Raises:
             UserError: No such mode, or no images to translate.
         """
         if mode not in self.modes:
-            raise UserError(f"CycleGAN: there is no mode {mode!r}. Type one of {', '.join(self.modes)}.")
+            raise unknown_mode(self, mode)
+        refuse_labels(self, labels)
         if source is None:
             raise UserError("CycleGAN: translation needs images to translate, and found none: there is no `source`.")
         to = mode[-1]

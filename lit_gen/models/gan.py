@@ -13,7 +13,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from lit_gen import checkpoint as checkpoints
-from lit_gen.agreement import by, check_no_labels, check_shape
+from lit_gen.agreement import by, check_no_labels, check_shape, refuse_labels, unknown_mode
 from lit_gen.errors import UserError
 from lit_gen.losses.adversarial import AdversarialLoss, NonSaturatingLoss, logits_of
 from lit_gen.losses.penalties import Penalty
@@ -196,10 +196,7 @@ class GAN(LightningModule):
 
     def conditions(self, n: int, labels: Any = None) -> tuple[Tensor, ...]:
         """What the networks get beside z and the images, n of each: nothing here."""
-        if labels is not None:
-            raise UserError(
-                f"{type(self).__name__} makes images without labels. Leave the labels out, or train a ConditionalGAN."
-            )
+        refuse_labels(self, labels)
         return ()
 
     def sample(self, n: int, labels: Any = None, seed: int | None = None) -> Tensor:
@@ -222,6 +219,8 @@ class GAN(LightningModule):
         labels: Any = None,
     ) -> Iterator[Made]:
         """The images of `sample`, `batch_size` at a time, for more of them than memory holds; `source` is not used."""
+        if mode not in self.modes:
+            raise unknown_mode(self, mode)
         given = (draw_latents(n, self.generator.latent_dim, seed), *self.conditions(n, labels))
         for part in zip(*(values.split(batch_size) for values in given), strict=True):
             with evaluating(averaged(self, "generator")) as generator:

@@ -12,8 +12,8 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from lit_gen import checkpoint as checkpoints
-from lit_gen.agreement import by, check_labels, check_shape, class_numbers, labels_missing
-from lit_gen.errors import UserError, nearest
+from lit_gen.agreement import by, check_labels, check_shape, class_numbers, labels_missing, refuse_labels, unknown_mode
+from lit_gen.errors import UserError
 from lit_gen.losses.elbo import importance_weighted_bound, kl_to_standard_normal, log_normal, with_free_bits
 from lit_gen.losses.likelihoods import Bernoulli, Likelihood
 from lit_gen.mixture import Mixture
@@ -287,6 +287,7 @@ class VAE(LightningModule):
             for part in zip(*(values.split(batch_size) for values in (z, *self.conditions(n, labels))), strict=True):
                 yield Made(self.decode(part[0], part[1:]), period=self.n_classes or 1)
         elif mode in ("reconstruct", "interpolate"):
+            refuse_labels(self, labels)  # the images bring theirs
             if source is None:
                 raise UserError(f"VAE: {mode} begins with images; none were given (`source`).")
             for batch in source:
@@ -294,13 +295,11 @@ class VAE(LightningModule):
                 if mode == "reconstruct":
                     found = self.reconstruct(images, *given)
                     yield Made(found, torch.stack([images, found], 1))
-                else:  # each on its way to the next; held-out images are sorted by class, so they are mixed
-                    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed or 0))
-                    given = [labels[order] for labels in given]
-                    panels = self.interpolate(images[order], images[order.roll(-1)], STEPS, *given)
+                else:  # each image on its way to the next
+                    panels = self.interpolate(images, images.roll(-1, 0), STEPS, *given)
                     yield Made(panels[:, STEPS // 2], panels)
         else:
-            raise UserError(f"VAE: mode {mode}, expected one of {', '.join(self.modes)}.{nearest(mode, self.modes)}")
+            raise unknown_mode(self, mode)
 
     def latents(self, mode: str, n: int, seed: int | None) -> Tensor:
         """z (n, Z) on the CPU, from the prior or from the mixture."""
@@ -324,8 +323,7 @@ class VAE(LightningModule):
     def conditions(self, n: int, labels: Any = None) -> tuple[Tensor, ...]:
         """What the networks get beside images or z: for a conditional model n labels, in turns where none are given."""
         if self.n_classes is None:
-            if labels is not None:
-                raise UserError("VAE: labels were given, but its networks take none. Leave them out, or set n_classes.")
+            refuse_labels(self, labels)
             return ()
         return (class_numbers(self, labels, n).to(self.device),)
 

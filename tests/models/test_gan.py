@@ -228,7 +228,7 @@ def test_clipping_scaled_gradients_is_refused() -> None:
 
 def test_labels_are_refused_where_the_model_knows_none() -> None:
     model = make()
-    with pytest.raises(UserError, match="makes images without labels"):
+    with pytest.raises(UserError, match="these images are made without"):
         model.sample(2, labels=[0, 1])
 
 
