@@ -16,7 +16,7 @@ class Made(NamedTuple):
     """What a model's `make` gives, batch by batch.
 
     Attributes:
-        images: (B, C, H, W) in [-1, 1], each worth a file of its own.
+        images: (B, C, H, W) in [-1, 1], each worth a file of its own; wider where it is a strip of several.
         panels: (B, k, C, H, W), what a grid shows for each image, such as source | translation | reconstruction;
             None shows the image itself.
         period: Above 1, image i stands in the grid's row i % period: one row for each class.

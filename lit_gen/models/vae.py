@@ -297,7 +297,7 @@ class VAE(LightningModule):
                     yield Made(found, torch.stack([images, found], 1))
                 else:  # each image on its way to the next
                     panels = self.interpolate(images, images.roll(-1, 0), STEPS, *given)
-                    yield Made(panels[:, STEPS // 2], panels)
+                    yield Made(torch.cat(panels.unbind(1), dim=-1), panels)  # a file shows the whole way
         else:
             raise unknown_mode(self, mode)
 
