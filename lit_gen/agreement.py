@@ -95,10 +95,15 @@ def check_labels(model: LightningModule, networks: Sequence[str]) -> None:
     Raises:
         UserError: The networks take labels that the data's batches do not hold, or know fewer classes than there are.
     """
+    batch = example(model)
+    if batch is not None and len(batch) > 1 and batch[1].dim() != 1:
+        raise UserError(
+            f"{_name(model)}: found batches of images of two domains, expected images of one. Type --model CycleGAN, "
+            "or --data with a data set of one domain."
+        )
     if model.n_classes is None:
         return
-    batch = example(model)
-    if batch is not None and (len(batch) < 2 or batch[1].dim() != 1):
+    if batch is not None and len(batch) < 2:
         raise labels_missing(model, networks)
     found = getattr(model.trainer.datamodule, "n_classes", 0)
     options = " ".join(f"--model.{name}.n_classes {found}" for name in networks)
@@ -141,8 +146,8 @@ def refuse_labels(model: LightningModule, labels: Any) -> None:
     """Labels for a model, or one of its modes, that takes none would be forgotten silently."""
     if labels is not None:
         raise UserError(
-            f"{_name(model)}: labels were given, but these images are made without. Leave the labels out; a "
-            "ConditionalGAN, or a VAE whose networks have n_classes, samples the classes that it is asked for."
+            f"{_name(model)}: labels were given, but these images are made without. Leave the labels out: only "
+            "samples of a model that knows classes can be asked for by class."
         )
 
 

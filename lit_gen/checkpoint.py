@@ -50,6 +50,13 @@ def record(model: LightningModule, checkpoint: dict[str, Any]) -> None:
 
 def restore(model: LightningModule, checkpoint: dict[str, Any]) -> None:
     """Called by a model's `on_load_checkpoint`: images seen, and room for the EMA weights that the checkpoint has."""
+    parts = {key.split(".")[0].removesuffix("_ema") for key in checkpoint["state_dict"]}
+    if not parts <= {key.split(".")[0] for key in model.state_dict()}:
+        found = checkpoint.get("hyper_parameters", {}).get("_class_path", "another model").rpartition(".")[2]
+        raise UserError(
+            f"The checkpoint holds a {found} ({', '.join(sorted(parts))}), expected a {type(model).__name__}.\nGo on "
+            "with the configuration of its own run: --config config.yaml, beside the checkpoint."
+        )
     model.images_seen = checkpoint.get("images_seen", 0)
     data = checkpoint.get("data", {})
     model.image_shape = tuple(data["image_shape"]) if data.get("image_shape") else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from common import GAN_MNIST, TINY
+from common import GAN_MNIST, REPOSITORY, TINY
 
 from lit_gen.run_folder import Record
 
@@ -140,3 +140,26 @@ def test_resuming_with_another_architecture(refused, trained: Path, tmp_path: Pa
     message = refused("fit", f"--config={GAN_MNIST}", f"--trainer.default_root_dir={tmp_path}", *options)
     assert "does not fit the model of this configuration" in message
     assert Record.read(trained).status == "finished"
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_a_checkpoint_of_another_family(command: str, refused, trained: Path, tmp_path: Path) -> None:
+    config = REPOSITORY / "experiments" / "vae_mlp_mnist5k.yaml"
+    options = [f"--config={config}", f"--trainer.default_root_dir={tmp_path}", "--model.max_images=400"]
+    said = refused(command, *options, f"--ckpt_path={trained / 'last.ckpt'}")
+    assert "holds a GAN (discriminator, generator), expected a VAE" in said
+    assert not list(tmp_path.glob("*/*")), "a run that never began left its folder"
+
+
+@pytest.mark.parametrize("experiment", ["cgan_mnist5k", "vae_mlp_mnist5k", "cvae_mnist5k"])
+def test_two_domains_for_a_model_of_one(experiment: str, refused, tmp_path: Path) -> None:
+    options = ["--data=DigitPair", "--data.batch_size=8", f"--trainer.default_root_dir={tmp_path}"]
+    said = refused("fit", f"--config={REPOSITORY / 'experiments' / experiment}.yaml", *options)
+    assert "found batches of images of two domains" in said
+
+
+def test_images_that_predict_cannot_read(refused, trained: Path, tmp_path: Path) -> None:
+    said = refused("predict", f"--ckpt_path={trained}", f"--images={tmp_path / 'nothere'}")
+    assert "does not exist" in said
+    assert "--images" in said
+    assert "--data.root" not in said

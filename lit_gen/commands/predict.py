@@ -76,9 +76,10 @@ def predict(
     made = model.make(mode, n, seed, batch_size, source, _in_turns(labels, n))
     first = next(made)  # what cannot be made is said before anything is written
     if images is not None and inspect.getgeneratorstate(source) == inspect.GEN_CREATED:
+        others = [f"--mode {other}" for other in model.modes if other != mode]
+        hint = f", or try {', '.join(others)}" if others else ""
         raise UserError(
-            f"--images {images}: {type(model).__name__} begins with no images in mode {mode}. Leave --images out, or "
-            f"choose another of its modes: {', '.join(model.modes)}."
+            f"--images {images}: {type(model).__name__} begins with no images in mode {mode}. Leave --images out{hint}."
         )
     folder = _writable(out)
     shown: list[Made] = []
@@ -123,8 +124,11 @@ def _folder(images: str, model: torch.nn.Module, checkpoint: Path) -> Dataset:
     labels = getattr(model, "n_classes", None) is not None
     whole = {"val_fraction": 0.0, "test_fraction": 0.0, "horizontal_flip": False, "batch_size": 1}
     data = ImageFolder(images, size, channels, labels=labels, **whole)
-    data.prepare_data()
-    data.setup()
+    try:
+        data.prepare_data()
+        data.setup()
+    except UserError as error:
+        raise UserError(str(error).replace("--data.root", "--images")) from error
     return data.train_set
 
 

@@ -1,8 +1,8 @@
-"""Speed of the conditional GAN against a hand-written loop: python tests/benchmarks/throughput_cgan.py [--rounds 9]
+"""Speed of the conditional GAN against a hand-written loop: throughput_cgan.py [--rounds 9] [--image_size 64]
 
-Networks, batch and optimizer are those of experiments/cgan_mnist5k.yaml, without R1, which comes in every 16th batch,
-so that a median does not see it. Steps alternate batch by batch in one process, so that a noisy machine slows both
-alike. Nothing is asserted: the numbers depend on the machine.
+By default networks, batch and optimizer are those of experiments/cgan_mnist5k.yaml, without R1: it comes in every 16th
+batch, so that a median does not see it. Steps alternate batch by batch in one process, so that a noisy machine slows
+both alike. Nothing is asserted: the numbers depend on the machine.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ ADAM_D = partial(torch.optim.Adam, lr=2e-3, betas=(0.5, 0.99), fused=True)
 Networks = tuple[nn.Module, nn.Module]
 
 
-def networks() -> Networks:
+def networks(image_size: int) -> Networks:
     torch.manual_seed(0)
-    generator = ConditionalDCGANGenerator(28, 1, n_classes=10, latent_dim=16, width=32)
-    return generator, ProjectionDCGANDiscriminator(28, 1, n_classes=10, width=32, normalization="none")
+    generator = ConditionalDCGANGenerator(image_size, 1, n_classes=10, latent_dim=16, width=32)
+    return generator, ProjectionDCGANDiscriminator(image_size, 1, n_classes=10, width=32, normalization="none")
 
 
 def by_hand(generator: nn.Module, discriminator: nn.Module) -> Callable[[Tensor, Tensor], None]:
@@ -69,9 +69,9 @@ def endless(loader: object) -> Iterator[tuple[Tensor, Tensor]]:
         yield from loader
 
 
-def in_turns(loader: object, batches: int, everything: bool) -> InTurns:
+def in_turns(loader: object, size: int, batches: int, everything: bool) -> InTurns:
     """`ConditionalGAN` under the Trainer, with all that a run has by default or the step alone, in turns by hand."""
-    step, data = by_hand(*networks()), endless(loader)
+    step, data = by_hand(*networks(size)), endless(loader)
     turns = InTurns(lambda: step(*next(data)))
     with tempfile.TemporaryDirectory() as folder:
         defaults = [EMA(), RunRecord("benchmark", 0, "{}"), Throughput(), ImageProgressBar(), LastCheckpoint(10**9)]
@@ -81,7 +81,7 @@ def in_turns(loader: object, batches: int, everything: bool) -> InTurns:
             limit_val_batches=0, enable_checkpointing=everything, enable_progress_bar=everything,
             enable_model_summary=False,
         )  # fmt: skip
-        trainer.fit(ConditionalGAN(*networks(), NonSaturatingLoss(), ADAM_G, ADAM_D), loader)
+        trainer.fit(ConditionalGAN(*networks(size), NonSaturatingLoss(), ADAM_G, ADAM_D), loader)
     return turns
 
 
@@ -89,16 +89,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--batches", type=int, default=100)
+    parser.add_argument("--image_size", type=int, default=28)
     arguments = parser.parse_args()
-    data = Mnist5k(image_size=28, batch_size=32, labels=True)
+    size = arguments.image_size
+    data = Mnist5k(image_size=size, batch_size=32, labels=True)
     data.prepare_data()
     data.setup()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; conditional DCGAN-28, width 32, batch 32")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; conditional DCGAN-{size}, width 32, batch 32")
     for what, everything in (("with everything on", True), ("the step alone under Lightning", False)):
         ratios = []
         # Where the weights happen to lie in memory moves a run by some per cent: several short ones tell more.
         for _ in range(arguments.rounds):
-            turns = in_turns(data.train_dataloader(), arguments.batches, everything)
+            turns = in_turns(data.train_dataloader(), size, arguments.batches, everything)
             ours, others = (statistics.median(seconds[WARM_UP:]) for seconds in (turns.ours, turns.others))
             print(f"    {1000 * ours:8.2f} ms ours, {1000 * others:8.2f} ms by hand   ({arguments.batches} batches)")
             ratios.append(ours / others)
