@@ -1,0 +1,1 @@
+"""What measures images: one metric a file, each a pure function of features."""
