@@ -29,16 +29,27 @@ class SilhouetteClassifier(nn.Module):
         self.project = nn.Linear(96 * 3 * 3, FEATURES)
         self.dropout = nn.Dropout(0.3)
         self.head = nn.Linear(FEATURES, CLASSES)
+        self.register_buffer("scale", torch.ones(()))
 
     def features(self, x: Tensor) -> Tensor:
         """The penultimate layer, (B, 128), all >= 0, of images (B, 1, 28, 28) in [-1, 1]."""
         for block in self.blocks:
             x = block(x)
-        return self.project(x.flatten(1)).relu()
+        return self.project(x.flatten(1)).relu() / self.scale
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, 10)."""
         return self.head(self.dropout(self.features(x)))
+
+    @torch.no_grad()
+    def normalise(self, images: Tensor) -> None:
+        """Features of mean square 1 over `images`, and the same logits.
+
+        The kernel (x.y / F + 1)^3 was made for features of about this size; of larger ones it sees the cube alone.
+        """
+        scale = features_of(self, images).square().mean().sqrt()
+        self.scale *= scale
+        self.head.weight *= scale
 
 
 def convolution(narrow: int, wide: int) -> nn.Sequential:
@@ -80,7 +91,8 @@ def train(images: Tensor, labels: Tensor, seed: int = 0, epochs: int = 15, batch
             loss.backward()
             optimizer.step()
             schedule.step()
-    return classifier.eval()
+    classifier.eval().normalise(images)
+    return classifier
 
 
 def load_classifier(path: Path = WEIGHTS) -> SilhouetteClassifier:
