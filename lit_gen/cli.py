@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from argparse import ArgumentError
 from collections.abc import Callable
@@ -258,8 +259,8 @@ def _project_of(config: Path) -> Path:
     return config.parent
 
 
-def run_lightning(args: list[str]) -> None:
-    """`fit`, `validate` or `test` with these arguments.
+def run_lightning(args: list[str], command_line: type[LitGenCLI] = LitGenCLI) -> LitGenCLI:
+    """`fit`, `validate` or `test` with these arguments, by LitGenCLI or a class of it; returns what was run.
 
     Raises:
         UserError: A mistake in the arguments, the configuration or the data.
@@ -268,7 +269,7 @@ def run_lightning(args: list[str]) -> None:
     import_rooms()
     with without_chatter():
         try:
-            LitGenCLI(args)
+            return command_line(args)
         except MisconfigurationException as error:  # Lightning's own word for a user's mistake
             raise UserError(str(error)) from error
         except ArgumentError as error:
@@ -290,7 +291,13 @@ def _user_error_behind(error: BaseException | None) -> UserError | None:
 
 
 def run_function(function: Callable[..., Any], args: list[str]) -> None:
-    """A command of lit_gen/commands, its options made from the function's signature and docstring."""
+    """A command of lit_gen/commands, its options made from the function's signature and docstring.
+
+    One that takes `args` alone reads the command line itself.
+    """
+    if list(inspect.signature(function).parameters) == ["args"]:
+        function(args)
+        return
     parser = Parser(prog=f"python -m lit_gen {function.__name__}", description=function.__doc__.splitlines()[0])
     parser.add_function_arguments(function, as_positional=False)
     try:

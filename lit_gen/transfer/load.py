@@ -97,7 +97,8 @@ def make_plan(model: nn.Module, source: Source, request: Request, asker: str = "
     parts = {target.name.split(".")[0] for target in wanted}
     for name, found in [*offered.items(), *((found, found) for found in spare)]:
         tensor = source.tensors[found]
-        rows.append(Row(name, UNUSED, None, list(tensor.shape), found, size=tensor.numel()))
+        average = "its average is taken" if found in spare and request.prefer_ema else None
+        rows.append(Row(name, UNUSED, None, list(tensor.shape), found, average, size=tensor.numel()))
         declared = found in spare or name in refused or matches_any(name, request.exclude) or (
             request.include is not None and not matches_any(name, request.include)
         ) or _of_the_run(name, model)  # fmt: skip
