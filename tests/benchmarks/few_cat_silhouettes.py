@@ -2,11 +2,11 @@
 
     python tests/benchmarks/few_cat_silhouettes.py --out /tmp/few_cats
 
-Each arm is an experiment's YAML, the first one the baseline; each cell, an arm with a seed, is one `python -m lit_gen fit`
-in a process of its own. The seed chooses the weights, the latents and the 100 cats, so that arms of one seed learn from
-the same cats. The score is the KID of 2,000 EMA samples from fixed latents against the 200 held-out cats (val and test,
-which neither a GAN nor the classifier behind the features was trained on). `unseen` is the same against the 700 train
-cats that are not among the 100; the classifier has seen those, so that it is a check only.
+Each arm is an experiment's YAML, the first one the baseline; each cell, an arm with a seed, is one
+`python -m lit_gen fit` in a process of its own. The seed chooses the weights, the latents and the 100 cats, so that
+arms of one seed learn from the same cats. The score is the KID of 2,000 EMA samples from fixed latents against the 200
+held-out cats (val and test, which neither a GAN nor the classifier behind the features was trained on). `unseen` is the
+same against the 700 train cats that are not among the 100; the classifier has seen those, so that it is a check only.
 
 Finished cells are kept in --out and found again by their content, so that the script goes on where it was stopped.
 `--options` are added to every command, e.g. `--options "--model.max_images 20_000"`.
@@ -111,19 +111,18 @@ class Cell:
         """Train in a process of its own, unless this was done before."""
         if self.path.exists():
             return
-        score = {"class_path": "few_cat_silhouettes.ScoreCats", "init_args": {"path": str(self.path), "seed": self.seed}}
+        arguments = {"path": str(self.path), "seed": self.seed}
+        score = {"class_path": "few_cat_silhouettes.ScoreCats", "init_args": arguments}
         command = [sys.executable, "-m", "lit_gen", "fit", f"--config={self.config}", f"--seed_everything={self.seed}"]
         command += [f"--data.seed={self.seed}", f"--trainer.default_root_dir={self.out / 'runs'}", "--wandb=disabled"]
         command += [*self.options, f"--trainer.callbacks+={yaml.safe_dump(score, default_flow_style=True)}"]
         paths = [str(REPOSITORY), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         log = self.path.with_suffix(".log")
         with log.open("w") as file:
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-            status = subprocess.run(
-                command, cwd=REPOSITORY, env=environment, stdout=file, stderr=file, check=False
-            ).returncode
-        if status:
-            raise SystemExit(f"{self.config.stem}, seed {self.seed}: status {status}, see {log}\n{log.read_text()[-800:]}")
+            ended = subprocess.run(command, cwd=REPOSITORY, env=environment, stdout=file, stderr=file, check=False)
+        if ended.returncode:
+            raise SystemExit(f"{self.config.stem}, seed {self.seed} failed, see {log}:\n{log.read_text()[-800:]}")
 
     def scores(self) -> list[tuple[int, float, float]]:
         """(images, kid, unseen), in the order of the images."""
