@@ -36,7 +36,7 @@ from lit_gen.metrics.kid import kid
 REPOSITORY = Path(__file__).parents[2]
 ARMS = ("scratch", "finetune", "freezed")
 SAMPLES = 2000
-EVERY = 1000  # images between two scores
+EVERY = 2000  # images between two scores
 
 
 class CatScore:
@@ -61,7 +61,7 @@ class CatScore:
 
 
 class ScoreCats(Callback):
-    """Scores the EMA samples every so many images and at both ends of the run, into a CSV that appears at the end.
+    """Scores the EMA samples every so many images and at both ends of the run; the CSV has its name once it is whole.
 
     Args:
         path: The CSV, with the columns images, kid and unseen.
@@ -70,6 +70,7 @@ class ScoreCats(Callback):
 
     def __init__(self, path: str, seed: int) -> None:
         self.path = Path(path)
+        self.unfinished = self.path.with_suffix(".writing")
         self.score = CatScore(seed)
         self.rows: list[tuple[int, float, float]] = []
 
@@ -81,13 +82,12 @@ class ScoreCats(Callback):
             self.add(pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        unfinished = self.path.with_suffix(".writing")
-        with unfinished.open("w", newline="") as file:
-            csv.writer(file).writerows([("images", "kid", "unseen"), *self.rows])
-        unfinished.replace(self.path)
+        self.unfinished.replace(self.path)
 
     def add(self, model: LightningModule) -> None:
         self.rows.append((model.images_seen, *self.score(model.sample(SAMPLES, seed=0))))
+        with self.unfinished.open("w", newline="") as file:
+            csv.writer(file).writerows([("images", "kid", "unseen"), *self.rows])
 
 
 @dataclass(frozen=True)
