@@ -35,7 +35,9 @@ def local_copy(source: str, asker: str) -> Path:
     if path.is_dir() and (path / CHECKPOINT).is_file():
         return path / CHECKPOINT
     if not path.is_file():
-        beside = [file.name for file in path.parent.glob("*") if file.suffix in SUFFIXES] if path.parent.is_dir() else []
+        beside = (
+            [file.name for file in path.parent.glob("*") if file.suffix in SUFFIXES] if path.parent.is_dir() else []
+        )
         raise UserError(
             f"{asker}: no checkpoint at {places_searched(source)}.{nearest(path.name, beside)}\nRuns keep theirs at "
             "checkpoints/<experiment>/<run id>/last.ckpt."
@@ -67,7 +69,9 @@ def _from_url(url: str, asker: str) -> Path:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        bar = TqdmCallback(tqdm_kwargs={"unit": "B", "unit_scale": True, "desc": f"fetching {path.name}", "leave": False})
+        bar = TqdmCallback(
+            tqdm_kwargs={"unit": "B", "unit_scale": True, "desc": f"fetching {path.name}", "leave": False}
+        )
         try:
             system.get_file(remote, str(unfinished), callback=bar)
             unfinished.replace(path)  # several processes may fetch at once; each replaces a whole file by a whole file
@@ -109,7 +113,9 @@ def _from_wandb(source: str, asker: str) -> Path:
     files = sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES)
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
-        raise UserError(f"{asker}: {source} holds {len(files)} checkpoints ({found}), expected one ({', '.join(SUFFIXES)}).")
+        raise UserError(
+            f"{asker}: {source} holds {len(files)} checkpoints ({found}), expected one ({', '.join(SUFFIXES)})."
+        )
     return files[0]
 
 

@@ -97,7 +97,9 @@ class LoadWeights(Callback):
         class_names = list(getattr(trainer.datamodule, "class_names", None) or [])
         plan = self.plan(pl_module, source, class_names)
         _mark_reinitialised(plan, trainer, pl_module)
-        rank_zero_info(f"LoadWeights: {source.spec} ({source.family}) into {type(pl_module).__name__}\n{plan.overview()}")
+        rank_zero_info(
+            f"LoadWeights: {source.spec} ({source.family}) into {type(pl_module).__name__}\n{plan.overview()}"
+        )
         _warn_of_renumbered(source.class_names, class_names)
         apply_plan(plan, pl_module)
         self.entry = lineage.entry(source, plan.summary())
@@ -121,8 +123,8 @@ class LoadWeights(Callback):
         place, folder = find_input(self.source).resolve(), Path(trainer.default_root_dir).resolve()
         if place == folder or folder in place.parents:
             raise UserError(
-                f"LoadWeights: the source {self.source} is this run's own output. To go on with the run take LoadWeights "
-                "out, or leave --ckpt_path out to begin a new run from it."
+                f"LoadWeights: the source {self.source} is this run's own output. To go on with the run take "
+                "LoadWeights out, or leave --ckpt_path out to begin a new run from it."
             )
 
     def _write_down(self, plan: Plan, trainer: Trainer) -> None:
@@ -147,7 +149,7 @@ def _warn_of_renumbered(old: Sequence[str], new: Sequence[str]) -> None:
     if len(old) == len(new) and set(old) == set(new) and list(old) != list(new):
         rank_zero_warn(
             f"LoadWeights: the source has its classes in the order {', '.join(old)}, the data in the order "
-            f"{', '.join(new)}: each takes another's place. Type --data.classes \"[{', '.join(old)}]\"."
+            f'{", ".join(new)}: each takes another\'s place. Type --data.classes "[{", ".join(old)}]".'
         )
 
 
