@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_gen.errors import UserError, nearest
 from lit_gen.paths import cache_folder, find_input, places_searched
-from lit_gen.run_folder import CHECKPOINT
+from lit_gen.run_folder import CHECKPOINT, newest
 
 SUFFIXES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
 
@@ -20,8 +20,9 @@ def local_copy(source: str, asker: str) -> Path:
     """The file of a source: itself where it is local, else a download that is kept in the cache.
 
     Args:
-        source: A path (relative ones also count from the project of the YAML), the folder of a run, an fsspec URL
-            (`https://`, `s3://`, `gs://`, `hf://`...), or `wandb://entity/project/artifact:alias`.
+        source: A path (relative ones also count from the project of the YAML), the folder of a run, that of an
+            experiment (its newest run), an fsspec URL (`https://`, `s3://`, `gs://`, `hf://`...), or
+            `wandb://entity/project/artifact:alias`.
         asker: Whose option it is, for the message.
 
     Raises:
@@ -32,7 +33,10 @@ def local_copy(source: str, asker: str) -> Path:
     if "://" in source:
         return _from_url(source, asker)
     path = find_input(source)
-    if path.is_dir() and (path / CHECKPOINT).is_file():
+    if path.is_dir():
+        newest_run = newest(path.parent, path.name)
+        path = path if newest_run is None or (path / CHECKPOINT).is_file() else newest_run
+    if (path / CHECKPOINT).is_file():
         return path / CHECKPOINT
     if not path.is_file():
         beside = (

@@ -28,8 +28,9 @@ class LoadWeights(Callback):
     `lineage.json`, and both in the checkpoint and in W&B.
 
     Args:
-        source: Checkpoint of any run, .pt or .pth state dict, or .safetensors: a path, the folder of a run, an fsspec
-            URL (https://, s3://, gs://, hf://), or wandb://entity/project/artifact:alias.
+        source: Checkpoint of any run, .pt or .pth state dict, or .safetensors: a path, the folder of a run or of an
+            experiment (its newest run), an fsspec URL (https://, s3://, gs://, hf://), or
+            wandb://entity/project/artifact:alias.
         include: Globs of what to load, such as [generator, "discriminator.blocks.[0-2]"]; all by default.
         exclude: Globs of what not to load; what of the source is to be left unused may be named here too.
         rename: Regular expressions over the source's names and what replaces them, in order: {"^module.": ""}.
