@@ -64,7 +64,7 @@ def check_normalization(network: nn.Module, normalization: str) -> None:
 
 
 def weight_of(layer: nn.Module) -> Tensor:
-    """The weight itself: under spectral norm or an adapter `layer.weight` is computed from it; writing there is lost."""
+    """The weight that counts: spectral norm and adapters compute `layer.weight` from it, so writing there is lost."""
     if parametrize.is_parametrized(layer, "weight"):
         return layer.parametrizations.weight.original
     return layer.weight

@@ -32,9 +32,7 @@ class LowRank(Wrapper):
         UserError: A rank below 1, a pattern that matches nothing, nothing to adapt, or layers that are adapted already.
     """
 
-    def __init__(
-        self, network: nn.Module, rank: int = 4, scale: float = 1.0, layers: list[str] | None = None
-    ) -> None:
+    def __init__(self, network: nn.Module, rank: int = 4, scale: float = 1.0, layers: list[str] | None = None) -> None:
         super().__init__(network)
         check_positive(self, rank=rank)
         self.rank = rank

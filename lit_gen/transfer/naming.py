@@ -14,8 +14,8 @@ def canonical_names(keys: Iterable[str]) -> dict[str, str]:
     """The names that the keys of a state dict have without wrappers and low-rank updates.
 
     `generator.network.blocks.0.0.parametrizations.weight.original` becomes `generator.blocks.0.0.weight`, so that plain
-    and wrapped networks exchange weights. The weights of the adapters themselves keep their names. Only the names count,
-    so that it works on a live model and on a file alike; a plain network's names come back as they are.
+    and wrapped networks exchange weights. The weights of the adapters themselves keep their names. Only names count, so
+    that it works on a live model and on a file alike; a plain network's names come back as they are.
 
     Args:
         keys: All keys of one state dict: a wrapper is told by what stands beside it.
@@ -34,8 +34,8 @@ def canonical_names(keys: Iterable[str]) -> dict[str, str]:
     if clashes:
         both = [key for key in keys if names[key] == clashes[0]]
         raise UserError(
-            f"Found {' and '.join(both)}, both of which are {clashes[0]} in a plain network.\nRename the module: a part "
-            f"called `{WRAPPED}` with `blocks` inside is taken for a wrapped network."
+            f"Found {' and '.join(both)}, both of which are {clashes[0]} in a plain network.\nRename the module: a "
+            f"part called `{WRAPPED}` with `blocks` inside is taken for a wrapped network."
         )
     return names
 
