@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import pickle
 import warnings
 import zipfile
 from functools import partial
@@ -40,6 +39,8 @@ def record(model: LightningModule, checkpoint: dict[str, Any]) -> None:
         "image_shape": shape and list(shape),
         "class_names": list(getattr(model, "class_names", [])),
     }
+    if model._trainer is not None:  # for a person who asks what a checkpoint is worth
+        checkpoint["metrics"] = {key: float(value) for key, value in model.trainer.callback_metrics.items()}
     if "_instantiator" not in checkpoint.get("hyper_parameters", {}):  # built in Python, not by the command line
         checkpoint["hyper_parameters"] = {
             "_class_path": _class_path(type(model)),
@@ -106,18 +107,39 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise UserError(f"No checkpoint at {path}.\nRuns keep theirs at checkpoints/<experiment>/<run id>/last.ckpt.")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
-        # torch's own words advise to switch the protection off.
-        reason = "no PyTorch file, or one with pickled code" if "weights_only" in str(error) else str(error).strip()
-        raise UserError(
-            f"{path} is not a readable checkpoint ({Path(path).stat().st_size:,} bytes): "
-            f"{reason or type(error).__name__}\nName a file that lit_gen wrote, e.g. last.ckpt."
-        ) from error
+    checkpoint = load_file(path)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} holds no Lightning checkpoint: a dict with `state_dict` was expected.")
     return checkpoint
+
+
+def load_file(path: str | PathLike[str], asker: str | None = None, trust: bool = False) -> Any:
+    """What a file that torch saved holds, memory-mapped where it can be.
+
+    Args:
+        path: An existing file.
+        asker: Whose option `trust` is, for the message; None where there is no such option.
+        trust: Run the code of a pickle that holds more than tensors and plain values.
+
+    Raises:
+        UserError: The file cannot be read, or holds code and is not trusted.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=not trust, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # a foreign or damaged pickle can fail in any way
+        size = f"{Path(path).stat().st_size:,} bytes"
+        if "weights_only" not in str(error):
+            message = f"{path} is not a readable checkpoint ({size}): {str(error).strip() or type(error).__name__}"
+            raise UserError(f"{message}\nName a file that lit_gen wrote, e.g. last.ckpt.") from error
+        # torch's own words advise to switch the protection off.
+        message = f"{path} is not a readable checkpoint ({size}): no PyTorch file, or one with pickled code"
+        advice = (
+            "Name a file that lit_gen wrote, e.g. last.ckpt."
+            if asker is None
+            else f"{asker} runs nothing that a file brings along. Only if you trust whoever made it with your "
+            "whole account: type trust: true."
+        )
+        raise UserError(f"{message}\n{advice}") from error
 
 
 def load_data(path: str | PathLike[str]) -> LightningDataModule:

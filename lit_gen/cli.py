@@ -27,7 +27,11 @@ from lit_gen.console import closing_lines, without_chatter
 from lit_gen.errors import UserError
 from lit_gen.loggers import MetricsCSV, WandbMode, WandbRun
 from lit_gen.rooms import import_rooms
+from lit_gen.networks.from_checkpoint import FromCheckpoint
 from lit_gen.run_folder import Record, Run, existing_checkpoint, make_run, new_folder, newest
+from lit_gen.structure import recorded
+
+FROM_CHECKPOINT = f"{FromCheckpoint.__module__}.{FromCheckpoint.__qualname__}"
 
 
 class Parser(LightningArgumentParser):
@@ -84,6 +88,19 @@ class LitGenCLI(LightningCLI):
         files = [Path(str(file)).resolve() for file in self.settings.get("config") or []]
         datamodules.paths.search_folders[:] = [folder for file in files for folder in (_project_of(file), file.parent)]
         self.experiment = self.settings.experiment or (files[0].stem if files else self._nameless())
+        self._resolve_structures()
+
+    def _resolve_structures(self) -> None:
+        """Puts the network that a checkpoint records in the place of each FromCheckpoint.
+
+        The run's own recipe then rebuilds it, wherever the source has gone.
+        """
+        model = self.settings.model.as_dict()
+        resolved = _resolved(model)
+        if resolved != model:
+            self.config[self.config.subcommand].model = None
+            self.config = self.parser.parse_object({self.config.subcommand: {"model": resolved}}, self.config)
+            self.settings = self.config[self.config.subcommand]
 
     def _nameless(self) -> str:
         classes = (self.settings.model.class_path, self.settings.data.class_path)
@@ -220,6 +237,17 @@ class LitGenCLI(LightningCLI):
         for logger in runs:
             logger.finish(status)
         return runs[0].files() if runs else None
+
+
+def _resolved(node: Any) -> Any:
+    """A configuration in which no FromCheckpoint is left."""
+    if isinstance(node, list):
+        return [_resolved(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("class_path") == FROM_CHECKPOINT:
+        return _resolved(recorded(**node["init_args"]))
+    return {key: _resolved(value) for key, value in node.items()}
 
 
 def _project_of(config: Path) -> Path:

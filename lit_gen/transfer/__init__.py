@@ -1,1 +1,1 @@
-"""Pure functions on state dicts: what a source holds and where it goes; no Lightning in here."""
+"""What moves weights from one model to another: pure functions on state dicts, no Lightning in here."""
