@@ -16,13 +16,13 @@ from lit_gen.transfer.source import Source
 
 
 class AdapterCheckpoint(Callback):
-    """At the end of training writes `adapters.ckpt`: what the run changed in its source's weights, and which file that is.
+    """Writes `adapters.ckpt`: what the run changed in its source's weights, at the end of training.
 
     A few percent of a checkpoint where all but the adapters is frozen, statistics included (Hu et al. 2021, section
     4.2), and as good to load: `lit_gen.load` and `predict` read the rest from the source, which has to be the same file,
-    at its place or beside `adapters.ckpt`. It holds the averaged weights where there are any, and no optimizers: a run is
-    gone on with from `last.ckpt`. What was trained besides the adapters is stored too, so that images are always the
-    same.
+    at its place or beside `adapters.ckpt`. It holds the averaged weights where there are any, and no optimizers: a run
+    goes on from `last.ckpt`. What was trained besides the adapters is stored too, so that images are the same in any
+    case.
 
     Args:
         exclude: Globs of networks that no image needs: they come back as the source has them, or untrained where it
@@ -65,8 +65,8 @@ class AdapterCheckpoint(Callback):
         others = [name for name in found["state_dict"] if name in parameters and name not in adapters]
         if others:
             rank_zero_warn(
-                f"AdapterCheckpoint: {len(others)} weights beside the adapters are not the source's, such as {others[0]}; "
-                f"{path} holds them too ({path.stat().st_size:,} bytes). To train adapters alone add {{class_path: "
+                f"AdapterCheckpoint: {len(others)} weights beside the adapters are not the source's, such as "
+                f"{others[0]}; {path} holds them too ({path.stat().st_size:,} bytes). To train adapters alone add {{class_path: "
                 "FreezeModules, init_args: {preset: all-but-adapters}}."
             )
 

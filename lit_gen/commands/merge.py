@@ -22,8 +22,8 @@ BORROWING = ("base", "borrowed", "left_out")
 def merge(ckpt_path: str, out: str = "merged.ckpt") -> None:
     """Fold low-rank adapters into plain weights: a checkpoint that looks as if nothing had been wrapped.
 
-    It makes the same images, and later runs, `predict` and `lit_gen.load` see plain networks. It has no optimizers: a run
-    cannot be gone on with from it.
+    It makes the same images, and later runs, `predict` and `lit_gen.load` see plain networks. It has no optimizers: no
+    run can go on from it.
 
     Args:
         ckpt_path: Checkpoint, the folder of a run, or an `adapters.ckpt`.
@@ -51,13 +51,14 @@ def merge(ckpt_path: str, out: str = "merged.ckpt") -> None:
 
 def _merge(model: nn.Module, name: str, child: nn.Module, recipe: dict[str, Any]) -> bool:
     """Replaces a wrapped network of the model, and what the recipe says of it; whether it was wrapped."""
-    wrapped = hasattr(child, "wraps")
+    if not hasattr(child, "wraps"):
+        return False
     while hasattr(child, "wraps"):
         if name in recipe:  # the recipe has no moving averages
             recipe[name] = recipe[name]["init_args"][child.wraps]
         child = child.merge()
     setattr(model, name, child)
-    return wrapped
+    return True
 
 
 def _write(checkpoint: dict[str, Any], path: Path) -> None:

@@ -80,7 +80,7 @@ def completed(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     return {**rest, "state_dict": state | checkpoint["state_dict"]}
 
 
-def averaged(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def averaged(state: dict[str, Any]) -> dict[str, Any]:
     """A state dict in which the moving averages stand in for the networks that they average."""
     averages = {key.split(".")[0].removesuffix("_ema") for key in state if key.split(".")[0].endswith("_ema")}
     return {
@@ -97,9 +97,7 @@ def without_training_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, str]:
     """From the names that a model without wrappers has to those in a file, averages first."""
-    names = canonical_names(tensors)
-    plain = {name: key for key, name in names.items() if not key.split(".")[0].endswith("_ema")}
-    return plain | {name.replace("_ema.", ".", 1): key for key, name in names.items() if key not in plain.values()}
+    return averaged({name: key for key, name in canonical_names(tensors).items()})
 
 
 def _digest(tensor: Tensor) -> str:
