@@ -19,8 +19,8 @@ class AdapterCheckpoint(Callback):
     """Writes `adapters.ckpt`: what the run changed in its source's weights, at the end of training.
 
     A few percent of a checkpoint where all but the adapters is frozen, statistics included (Hu et al. 2021, section
-    4.2), and as good to load: `lit_gen.load` and `predict` read the rest from the source, which has to be the same file,
-    at its place or beside `adapters.ckpt`. It holds the averaged weights where there are any, and no optimizers: a run
+    4.2), and as good to load: `lit_gen.load` and `predict` read the rest from the source, which has to be the same
+    file, at its place or beside `adapters.ckpt`. It holds the averaged weights where there are any, and no optimizers: a run
     goes on from `last.ckpt`. What was trained besides the adapters is stored too, so that images are the same in any
     case.
 
@@ -66,8 +66,8 @@ class AdapterCheckpoint(Callback):
         if others:
             rank_zero_warn(
                 f"AdapterCheckpoint: {len(others)} weights beside the adapters are not the source's, such as "
-                f"{others[0]}; {path} holds them too ({path.stat().st_size:,} bytes). To train adapters alone add {{class_path: "
-                "FreezeModules, init_args: {preset: all-but-adapters}}."
+                f"{others[0]}; {path} holds them too ({path.stat().st_size:,} bytes). To train adapters alone add "
+                "{class_path: FreezeModules, init_args: {preset: all-but-adapters}}."
             )
 
 

@@ -120,5 +120,10 @@ def _fold_first(layer: nn.Module) -> None:
     steps.original.copy_(steps[0](steps.original))
     if len(steps) > 1:
         del steps[0]
-    else:
-        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+        return
+    # Copies of a layer share the class that torch made for it, and torch takes `weight` away from the class: an average
+    # of this network would lose its weights. So the layer gets a class of its own first.
+    shared = type(layer)
+    own = {name: value for name, value in vars(shared).items() if name not in ("__dict__", "__weakref__")}
+    layer.__class__ = type(shared.__name__, shared.__bases__, own)
+    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)

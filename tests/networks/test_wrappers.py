@@ -200,6 +200,17 @@ def test_a_copy_has_adapters_of_its_own(wrapper: str) -> None:
     assert not torch.equal(outputs(wrapped, inputs), before)
 
 
+@pytest.mark.parametrize("case", ["DCGANGenerator", "DCGANDiscriminator-spectral"])
+def test_merging_leaves_copies_as_they_are(case: str) -> None:
+    wrapped = LowRank(make(case)).eval()
+    inputs = feed(case, wrapped)
+    copied = copy.deepcopy(wrapped)
+    before = outputs(copied, inputs)
+    assert type(wrapped.merge().head) is type(make(case).head) or case.endswith("spectral")
+    assert torch.equal(outputs(copied, inputs), before)
+    assert torch.allclose(outputs(copied.merge(), inputs), before, atol=1e-6)
+
+
 def test_scale_and_shift_by_hand() -> None:
     wrapped = ScaleAndShift(MLPGenerator(4, 1, 3, [5])).eval()
     hidden = wrapped.blocks[0](torch.ones(2, 3))
