@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import warnings
 import zipfile
 from functools import partial
@@ -84,7 +85,8 @@ def load_model(path: str | PathLike[str], device: str = "cpu") -> LightningModul
     """See `lit_gen.load`."""
     from lit_gen.rooms import import_rooms
 
-    recipe = read(path).get("hyper_parameters", {})
+    checkpoint = read(path)
+    recipe = checkpoint.get("hyper_parameters", {})
     if "_class_path" not in recipe:
         raise UserError(
             f"{path} holds no recipe of its model (found hyper-parameters: {sorted(recipe) or 'none'}).\n"
@@ -93,10 +95,30 @@ def load_model(path: str | PathLike[str], device: str = "cpu") -> LightningModul
     import_rooms()
     model_class = import_class(recipe["_class_path"], path, LightningModule)
     try:
-        model = model_class.load_from_checkpoint(path, map_location=device, weights_only=True)
+        if "base" in checkpoint:
+            model = _load_adapted(model_class, checkpoint, path, device)
+        else:
+            model = model_class.load_from_checkpoint(path, map_location=device, weights_only=True)
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path} could not be rebuilt as {recipe['_class_path']}:\n{error}") from error
     return model.eval()
+
+
+def _load_adapted(
+    model_class: type[LightningModule], checkpoint: dict[str, Any], path: str | PathLike[str], device: str
+) -> LightningModule:
+    """The model of a checkpoint of adapters alone, the rest of its weights read from where they came from."""
+    from lit_gen.transfer.adapters import completed  # it reads checkpoints itself
+
+    whole = completed(checkpoint, Path(path))
+    file = io.BytesIO()
+    torch.save(whole, file)
+    file.seek(0)
+    model = model_class.load_from_checkpoint(file, map_location=device, weights_only=True, strict=False)
+    missing = set(model.state_dict()) ^ {*whole["state_dict"], *whole["left_out"]}
+    if missing:
+        raise UserError(f"{path} does not fit its own recipe: {', '.join(sorted(missing)[:3])} differ. Write it anew.")
+    return model
 
 
 def read(path: str | PathLike[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import inspect
 import os
 from argparse import ArgumentError
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,8 +28,8 @@ from lit_gen.config_errors import check_files, explain
 from lit_gen.console import closing_lines, without_chatter
 from lit_gen.errors import UserError
 from lit_gen.loggers import MetricsCSV, WandbMode, WandbRun
-from lit_gen.rooms import import_rooms
 from lit_gen.networks.from_checkpoint import FromCheckpoint
+from lit_gen.rooms import import_rooms
 from lit_gen.run_folder import Record, Run, existing_checkpoint, make_run, new_folder, newest
 from lit_gen.structure import recorded
 
@@ -301,7 +302,15 @@ def run_function(function: Callable[..., Any], args: list[str]) -> None:
     parser = Parser(prog=f"python -m lit_gen {function.__name__}", description=function.__doc__.splitlines()[0])
     parser.add_function_arguments(function, as_positional=False)
     try:
-        settings = parser.parse_args(args)
+        settings = parser.parse_args(_with_values(args, function))
     except ArgumentError as error:
         raise UserError(f"{function.__name__}: {explain(str(error))}") from error
     function(**settings.as_dict())
+
+
+def _with_values(args: list[str], function: Callable[..., Any]) -> list[str]:
+    """`--json` alone means `--json=true`, which jsonargparse wants to read."""
+    switches = {f"--{name}" for name, p in inspect.signature(function).parameters.items() if p.default is False}
+    return [
+        f"{arg}=true" if arg in switches and after.startswith("-") else arg for arg, after in pairwise([*args, "--"])
+    ]

@@ -15,7 +15,7 @@ def inspect(ckpt_path: str, json: bool = False, trust: bool = False) -> None:
     """Show what a checkpoint holds: names that globs take, shapes, counts, hyper-parameters, metrics, lineage.
 
     Args:
-        ckpt_path: Checkpoint, state dict or .safetensors: a path, the folder of a run, an fsspec URL, or a W&B artifact.
+        ckpt_path: Checkpoint, state dict or .safetensors: a path, the folder of a run, an fsspec URL, a W&B artifact.
         json: The same as JSON, for programs.
         trust: Also read pickles that hold more than tensors. They can run any code with your rights.
     """

@@ -15,8 +15,8 @@ from lit_gen.errors import UserError
 HELP = """\
 usage: python -m lit_gen plan --config YAML [options of fit] [--json]
 
-Says what LoadWeights and ReinitModules in this configuration do to every tensor, with the shapes in the source and in the
-model, and loads nothing. The model is built without memory for its weights, and no data is read.
+Says what LoadWeights and ReinitModules in this configuration do to every tensor, with the shapes in the source and in
+the model, and loads nothing. The model is built without memory for its weights, and no data is read.
 
   --json    the same as JSON, for programs
 All other options are those of python -m lit_gen fit: the plan is of the run that they would make.

@@ -62,7 +62,7 @@ def check_normalization(network: nn.Module, normalization: str) -> None:
 
 
 def weight_of(layer: nn.Module) -> Tensor:
-    """The weight that is trained: under spectral norm `layer.weight` is computed from it, so writing there is lost."""
+    """The weight that counts: spectral norm and adapters compute `layer.weight` from it, so writing there is lost."""
     if parametrize.is_parametrized(layer, "weight"):
         return layer.parametrizations.weight.original
     return layer.weight
@@ -80,6 +80,8 @@ def reset(network: nn.Module, part: nn.Module | None = None) -> None:
         network: Knows how its layers begin: `init_layer(layer)` initialises one in place and ignores other modules.
         part: `network` or one of its modules.
     """
-    for layer in (network if part is None else part).modules():
+    layers = list((network if part is None else part).modules())
+    for layer in layers:
         network.init_layer(layer)
+    for layer in layers:  # only now: what lies in a layer, such as an adapter, has a share in its weight
         refresh_spectral_norm(layer)

@@ -2,13 +2,15 @@
 
 from torch import Tensor, nn
 
-from lit_gen.networks.layers import check_channels, check_positive, reset
+from lit_gen.networks.layers import check_channels, check_positive, reset, weight_of
 
 
 def init_mlp_layer(layer: nn.Module) -> None:
-    """torch's own initialisation of a Linear layer."""
+    """Weights and biases uniform within 1 / sqrt(inputs), as torch itself begins a Linear layer."""
     if isinstance(layer, nn.Linear):
-        layer.reset_parameters()
+        bound = layer.in_features**-0.5
+        nn.init.uniform_(weight_of(layer), -bound, bound)
+        nn.init.uniform_(layer.bias, -bound, bound)
 
 
 class MLPGenerator(nn.Module):

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from lit_gen.errors import UserError
-from lit_gen.networks.layers import check_channels, check_positive, reset
+from lit_gen.networks.layers import check_channels, check_positive, reset, weight_of
 
 
 class PatchDiscriminator(nn.Module):
@@ -60,7 +60,7 @@ class PatchDiscriminator(nn.Module):
     def init_layer(self, layer: nn.Module) -> None:
         """Initialise one layer in place: weights ~ N(0, 0.02), biases 0 (Zhu et al. 2017, section 7.1)."""
         if isinstance(layer, nn.Conv2d):
-            nn.init.normal_(layer.weight, 0.0, 0.02)
+            nn.init.normal_(weight_of(layer), 0.0, 0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 

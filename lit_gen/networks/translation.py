@@ -3,13 +3,13 @@
 from torch import Tensor, nn
 
 from lit_gen.errors import UserError
-from lit_gen.networks.layers import check_channels, check_positive, reset
+from lit_gen.networks.layers import check_channels, check_positive, reset, weight_of
 
 
 def init_translation_layer(layer: nn.Module) -> None:
     """Weights ~ N(0, 0.02), biases 0 (Zhu et al. 2017, section 7.1)."""
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(layer.weight, 0.0, 0.02)
+        nn.init.normal_(weight_of(layer), 0.0, 0.02)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_gen.networks.dcgan import SIZES, feature_sides
-from lit_gen.networks.layers import check_images, check_positive, reset
+from lit_gen.networks.layers import check_images, check_positive, reset, weight_of
 
 SLOPE = 0.2
 
@@ -25,7 +25,7 @@ def init_vae_layer(network: nn.Module, layer: nn.Module) -> None:
     else:
         inputs = layer.weight[0].numel()
     gain = 0.1 if layer is network.head else nn.init.calculate_gain("leaky_relu", SLOPE)
-    nn.init.normal_(layer.weight, 0.0, gain / inputs**0.5)
+    nn.init.normal_(weight_of(layer), 0.0, gain / inputs**0.5)
     nn.init.zeros_(layer.bias)
 
 

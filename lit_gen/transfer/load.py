@@ -154,7 +154,9 @@ def source_names(source: Source, request: Request, asker: str) -> tuple[dict[str
         try:
             new = {found: re.sub(pattern, replacement, name) for found, name in names.items()}
         except (re.error, IndexError) as error:
-            raise UserError(f"{asker}: rename {pattern!r} -> {replacement!r} is no regular expression: {error}") from error
+            raise UserError(
+                f"{asker}: rename {pattern!r} -> {replacement!r} is no regular expression: {error}"
+            ) from error
         if new == names:
             raise UserError(
                 f"{asker}: rename {pattern!r} changes none of the source's names, such as {next(iter(names.values()))}."

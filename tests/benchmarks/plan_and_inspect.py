@@ -2,8 +2,8 @@
 
     python tests/benchmarks/plan_and_inspect.py
 
-It writes a checkpoint of a wide DCGAN into a temporary folder, runs both commands in this process three times, and prints
-the median time and the greatest growth of resident memory (mapped pages of the file included). Nothing is asserted.
+It writes a checkpoint of a wide DCGAN into a temporary folder, runs both commands in this process three times, and
+prints the median time and the greatest growth of resident memory (mapped pages of the file included).
 """
 
 import contextlib
@@ -28,7 +28,8 @@ model:
   init_args:
     generator: {{class_path: DCGANGenerator, init_args: {{image_size: 64, channels: 3, width: {width}}}}}
     discriminator:
-      {{class_path: DCGANDiscriminator, init_args: {{image_size: 64, channels: 3, width: {width}, normalization: spectral}}}}
+      class_path: DCGANDiscriminator
+      init_args: {{image_size: 64, channels: 3, width: {width}, normalization: spectral}}
     max_images: 1000
 data: {{class_path: ImageFolder, init_args: {{root: photographs, image_size: 64}}}}
 trainer:
@@ -66,9 +67,7 @@ def measure(args: list[str]) -> tuple[float, float, float]:
 
 
 def write(path: Path) -> None:
-    model = GAN(
-        DCGANGenerator(64, 3, width=WIDTH), DCGANDiscriminator(64, 3, width=WIDTH, normalization="spectral")
-    )
+    model = GAN(DCGANGenerator(64, 3, width=WIDTH), DCGANDiscriminator(64, 3, width=WIDTH, normalization="spectral"))
     add_average(model, "generator")
     checkpoint = {"state_dict": model.state_dict()}
     model.on_save_checkpoint(checkpoint)

@@ -104,7 +104,9 @@ def test_the_average_stands_in_for_the_generator() -> None:
 def test_what_is_excluded_is_kept_and_counted() -> None:
     model = gan()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    plan = load(model, source_of(scrambled(gan())), include=["generator", "discriminator"], exclude=["discriminator.head"])
+    plan = load(
+        model, source_of(scrambled(gan())), include=["generator", "discriminator"], exclude=["discriminator.head"]
+    )
     said = statuses(plan)
     assert said["discriminator.head.weight"] == KEPT
     assert said["discriminator.blocks.0.0.weight"] == COPIED
@@ -202,7 +204,11 @@ TO_UNCONDITIONAL = {
 
 
 def test_unconditional_to_conditional_and_back() -> None:
-    source, model, back = scrambled(gan(normalization="spectral")).eval(), conditional().eval(), gan(normalization="spectral").eval()
+    source, model, back = (
+        scrambled(gan(normalization="spectral")).eval(),
+        conditional().eval(),
+        gan(normalization="spectral").eval(),
+    )
     embedding = ["discriminator.head.embedding"]
     load(model, source_of(source), rename=TO_CONDITIONAL, on_mismatch={"*": "grow"}, as_built=embedding)
     z, labels = torch.randn(6, 8), torch.arange(6) % 3
@@ -220,7 +226,13 @@ def test_28_to_32_to_64_pixels() -> None:
         "generator.blocks.1.0.weight",
         "discriminator.blocks.2.0.weight",
     ]
-    new = ["generator.blocks.3", "generator.head", "discriminator.blocks.0", "discriminator.blocks.1", "discriminator.head"]
+    new = [
+        "generator.blocks.3",
+        "generator.head",
+        "discriminator.blocks.0",
+        "discriminator.blocks.1",
+        "discriminator.head",
+    ]
     plan = load(
         large,
         source_of(middle),
@@ -239,7 +251,7 @@ def test_28_to_32_to_64_pixels() -> None:
     ("request_", "says"),
     [
         ({"include": ["generater"]}, r'include: nothing matches "generater". Did you mean "generator"'),
-        ({"exclude": ["discriminator.heads"]}, r'exclude: nothing matches'),
+        ({"exclude": ["discriminator.heads"]}, r"exclude: nothing matches"),
         ({"as_built": ["generator.tail"]}, r"as_built: nothing matches"),
         ({"on_mismatch": {"generator.tail": "slice"}}, r"on_mismatch: nothing matches"),
         ({"on_mismatch": {"*": "slize"}}, r'no policy \'slize\'.*Did you mean "slice"'),
