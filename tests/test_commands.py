@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from importlib import import_module
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
