@@ -145,7 +145,7 @@ def test_overview_needs_no_torch() -> None:
 
 
 def test_commands_have_the_names_of_their_files() -> None:
-    assert set(own_commands()) == {"list", "predict"}
+    assert set(own_commands()) == {"list", "merge", "predict"}
 
 
 def test_every_public_class_and_its_options_are_documented() -> None:
