@@ -21,6 +21,8 @@ from lit_gen.sampling import add_average, averaged
 
 # The advice to leave networks out of the hyper-parameters would cost the recipe that rebuilds them.
 warnings.filterwarnings("ignore", message=".*is already saved during checkpointing.*")
+# Networks with parametrized layers: built in Python they get a recipe from their attributes, in `record`.
+warnings.filterwarnings("ignore", message=".*removed from hparams because it cannot be pickled.*")
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 
 
