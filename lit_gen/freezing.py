@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from lit_gen.errors import UserError, nearest
-from lit_gen.selection import matches_any, names_of
+from lit_gen.sampling import is_average
+from lit_gen.selection import matches, matches_any, names_of
 
 # The networks that make images, and those that judge them, as the models call them.
 MAKERS = ("generator", "generator_*", "decoder")
@@ -34,12 +35,12 @@ def learning(model: nn.Module, names: Collection[str]) -> set[str]:
     """Those of the named parts that learn as they were built; what was made frozen is never let loose."""
     modules = {name for name, module in model.named_modules() if module.training}
     parameters = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return {name for name in (modules | parameters) & set(names) if not name.split(".")[0].endswith("_ema")}
+    return {name for name in (modules | parameters) & set(names) if not is_average(name)}
 
 
 def networks_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The sub-modules of a model and their names, without the moving averages, which follow by themselves."""
-    return ((name, network) for name, network in model.named_children() if not name.endswith("_ema"))
+    return ((name, network) for name, network in model.named_children() if not is_average(name))
 
 
 def parts_below(model: nn.Module, parents: Collection[str]) -> set[str]:
@@ -96,7 +97,7 @@ def all_but_adapters(model: nn.Module) -> set[str]:
         UserError: No network has any.
     """
     adapters = [name for name, module in model.named_modules() if getattr(module, "adapter", False) is True]
-    found = [name for name, _ in networks_of(model) if matches_any_below(adapters, name)]
+    found = [name for name, _ in networks_of(model) if any(matches(adapter, name) for adapter in adapters)]
     if not found:
         raise UserError(
             f"FreezeModules: all-but-adapters: no network of {type(model).__name__} has an adapter.\nGive one as "
@@ -120,8 +121,8 @@ def batch_statistics_only(model: nn.Module) -> set[str]:
         kept = parts_below(model, norms)
         if not any(parameter in kept for parameter, _ in model.named_parameters()):
             raise UserError(
-                f"FreezeModules: batch-statistics-only: {name}, a {type(network).__name__}, has no normalisation with a "
-                "scale or shift, so that nothing of it would learn.\nType preset: all-but-head, say."
+                f"FreezeModules: batch-statistics-only: {name}, a {type(network).__name__}, has no normalisation with "
+                "a scale or shift, so that nothing of it would learn.\nType preset: all-but-head, say."
             )
         frozen |= parts_below(model, [name]) - kept
     return frozen
@@ -153,11 +154,6 @@ def preset_parts(model: nn.Module, preset: str | Mapping[str, int]) -> set[str]:
 def is_norm(module: nn.Module) -> bool:
     """Whether a module normalises: torch's own, or one whose class says `normalizes = True`."""
     return isinstance(module, NORMS) or getattr(module, "normalizes", False) is True
-
-
-def matches_any_below(names: Collection[str], parent: str) -> bool:
-    """Whether one of the dotted names is `parent` or lies below it."""
-    return any(name == parent or name.startswith(f"{parent}.") for name in names)
 
 
 def _with_blocks(

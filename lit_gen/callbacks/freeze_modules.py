@@ -8,7 +8,7 @@ from torch import nn
 
 from lit_gen.callbacks.freezer import Freezer
 from lit_gen.errors import UserError
-from lit_gen.freezing import parts_below, preset_parts
+from lit_gen.freezing import preset_parts
 from lit_gen.selection import names_of, select
 
 

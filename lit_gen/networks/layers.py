@@ -1,13 +1,11 @@
 """What the networks share: size checks, spectral norm, and initialisation that also reaches spectral-normed weights."""
 
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from lit_gen.errors import UserError
-
-# As many as torch itself spends on a fresh spectral norm.
-_POWER_ITERATIONS = 15
+from lit_gen.spectral import refresh_spectral_norm as refresh_spectral_norm
+from lit_gen.spectral import weight_of as weight_of
 
 
 def check_images(network: nn.Module, image_size: int, sizes: tuple[int, ...], channels: int) -> None:
@@ -63,13 +61,6 @@ def check_normalization(network: nn.Module, normalization: str) -> None:
         )
 
 
-def weight_of(layer: nn.Module) -> Tensor:
-    """The weight that is trained: under spectral norm `layer.weight` is computed from it, so writing there is lost."""
-    if parametrize.is_parametrized(layer, "weight"):
-        return layer.parametrizations.weight.original
-    return layer.weight
-
-
 def spectral_normed(layer: nn.Module) -> nn.Module:
     """`layer` with its weight divided by its largest singular value (Miyato et al. 2018, eq. 8 and algorithm 1)."""
     return spectral_norm(layer)
@@ -85,14 +76,3 @@ def reset(network: nn.Module, part: nn.Module | None = None) -> None:
     for layer in (network if part is None else part).modules():
         network.init_layer(layer)
         refresh_spectral_norm(layer)
-
-
-def refresh_spectral_norm(layer: nn.Module) -> None:
-    """Bring the singular vectors of a spectral-normed `layer` up to date after its weight was replaced."""
-    if not parametrize.is_parametrized(layer, "weight"):
-        return
-    training = layer.training
-    layer.train()  # in train mode each reading of the weight is one power iteration
-    for _ in range(_POWER_ITERATIONS):
-        layer.weight  # noqa: B018
-    layer.train(training)
