@@ -156,9 +156,7 @@ def is_norm(module: nn.Module) -> bool:
     return isinstance(module, NORMS) or getattr(module, "normalizes", False) is True
 
 
-def _with_blocks(
-    model: nn.Module, role: str, patterns: Collection[str], preset: str
-) -> list[tuple[str, nn.Module]]:
+def _with_blocks(model: nn.Module, role: str, patterns: Collection[str], preset: str) -> list[tuple[str, nn.Module]]:
     found = [(name, network) for name, network in networks_of(model) if matches_any(name, patterns)]
     found = [(name, network) for name, network in found if hasattr(network, "blocks")]
     if not found:

@@ -45,8 +45,8 @@ class Freezer(Callback, ABC):
         trained = (p for optimizer in trainer.optimizers for group in optimizer.param_groups for p in group["params"])
         if not any(parameter.requires_grad for parameter in trained):
             raise UserError(
-                f"{type(self).__name__}: everything that an optimizer trains is frozen, and nothing would be learnt.\n"
-                "Name fewer modules, or add what is to learn to `exclude`."
+                f"{type(self).__name__}: everything that an optimizer trains is frozen, so that nothing would be "
+                "learnt.\nName fewer modules: something that an optimizer trains has to learn."
             )
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

@@ -12,11 +12,11 @@ from lit_gen.selection import select
 
 
 class LayerRates(Callback):
-    """Discriminative fine-tuning: each block learns `decay` times as fast as the next (Howard & Ruder 2018, section 3.2).
+    """Each block learns `decay` times as fast as the one nearer the head (Howard & Ruder 2018, section 3.2).
 
     The head keeps the optimizer's rate, the last block gets `decay` times that, the block before it `decay` squared.
-    What a network holds before its blocks, such as an embedding, learns as its first block, what it holds behind them as
-    its head. It multiplies what Phases and the schedules say.
+    What a network holds before its blocks, such as an embedding, learns as its first block, what it holds behind them
+    as its head. It multiplies what Phases and the schedules say.
 
     Args:
         decay: Factor from one block to the one before it, in (0, 1]; the paper's is 1 / 2.6.
@@ -58,9 +58,7 @@ class LayerRates(Callback):
                 f"LayerRates: found no blocks in {', '.join(names)}, expected networks with `blocks` and a `head`.\n"
                 f"{type(model).__name__} has {', '.join(known)}."
             )
-        return {
-            parameter: self.decay**depth for network in found for parameter, depth in depths_of(network).items()
-        }
+        return {parameter: self.decay**depth for network in found for parameter, depth in depths_of(network).items()}
 
 
 def depths_of(network: nn.Module) -> dict[nn.Parameter, int]:

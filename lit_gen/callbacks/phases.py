@@ -50,16 +50,16 @@ class Phases(Freezer):
         self.frozen_in: list[Set[str]] = []
         self.rates: dict[nn.Parameter, tuple[float | None, ...]] = {}
         starts = [phase.start for phase in phases]
-        if not starts or starts[0] != 0 or any(after <= before for before, after in zip(starts, starts[1:])):
+        if starts[:1] != [0] or starts != sorted(set(starts)):
             raise UserError(
-                f"Phases: found phases that start at {', '.join(map(str, starts)) or 'no images'}, expected 0 first and "
-                "then more images each time.\nType start: 0 in the first phase and order the others by their start."
+                f"Phases: found phases that start at {', '.join(map(str, starts)) or 'no images'}, expected 0 first "
+                "and then more images each time.\nType start: 0 in the first phase and order the others by their start."
             )
         if not phases[0].trainable:
             raise UserError("Phases: nothing is trainable in the first phase. Type trainable: [generator.head], say.")
         for number, phase in enumerate(phases):
             if not phase.trainable and not phase.learning_rates:
-                raise UserError(f"Phases: {_called(number, phase)} changes nothing. Give it trainable or learning_rates.")
+                raise UserError(f"Phases: {_called(number, phase)} is empty. Give it trainable or learning_rates.")
             for pattern, rate in (phase.learning_rates or {}).items():
                 if rate <= 0:
                     raise UserError(
@@ -73,10 +73,10 @@ class Phases(Freezer):
         frozen, self.frozen_in = set(networks), []
         for number, phase in enumerate(self.phases):
             chosen = set(select(names, phase.trainable, "Phases.trainable")) & frozen
-            if not chosen and not phase.learning_rates:
+            if phase.trainable and not chosen:
                 raise UserError(
-                    f"Phases: all that {_called(number, phase)} names learns already.\nA phase lists what it adds: what "
-                    "has begun to learn goes on. Leave the phase out."
+                    f"Phases: {_called(number, phase)} adds nothing: {', '.join(phase.trainable)} learns already.\n"
+                    "A phase lists what it adds; what has begun to learn goes on. Leave that out."
                 )
             frozen = frozen - chosen
             self.frozen_in.append(frozenset(frozen))

@@ -63,7 +63,8 @@ class ReinitModules(Callback):
         Raises:
             UserError: See the class.
         """
-        chosen = {name for name in select(names_of(model), self.modules, "ReinitModules.modules") if not is_average(name)}
+        names = [name for name in names_of(model) if not is_average(name)]
+        chosen = set(select(names, self.modules, "ReinitModules.modules"))
         if self.classes is not None:
             chosen &= set(_class_tables(model))
         parameters = {name for name, _ in model.named_parameters() if name in chosen}
