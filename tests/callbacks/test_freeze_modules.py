@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback
-from tiny import BATCH, FAMILIES, changed, cyclegan, gan, seeded, snapshot, train, vae
-from torch import nn
+from tiny_models import BATCH, FAMILIES, changed, cyclegan, gan, seeded, snapshot, train, vae
 
 from lit_gen.callbacks.ema import EMA
 from lit_gen.callbacks.freeze_modules import FreezeModules
@@ -16,7 +15,8 @@ from lit_gen.errors import UserError
 from lit_gen.losses.penalties import R1
 from lit_gen.selection import matches_any
 
-# Of each family what is frozen: blocks with batch statistics, with spectral norm, with tables of classes, a whole network.
+pytestmark = pytest.mark.filterwarnings("ignore:.*in eval mode at the start")
+# Of each family what is frozen: blocks with batch statistics, spectral norm, tables of classes, a whole network.
 FROZEN = {
     "gan": ["discriminator.blocks.[1-2]", "generator.blocks"],
     "gan spectral": ["discriminator.blocks.[0-1]", "discriminator.head", "generator.blocks.1"],
@@ -134,8 +134,10 @@ def test_what_was_built_frozen_stays_frozen_and_all_else_is_put_back() -> None:
     assert not any(parameter.requires_grad for parameter in model.discriminator.blocks[0].parameters())
 
 
-@pytest.mark.parametrize("until", [48, 64, 80])
-@pytest.mark.parametrize("family", ["gan", "gan spectral", "cyclegan", "vae"])
+@pytest.mark.parametrize(
+    ("family", "until"),
+    [("gan", 48), ("gan", 64), ("gan", 80), *((name, 80) for name in FROZEN if name != "gan")],
+)
 def test_a_resumed_run_crosses_the_end_of_freezing_like_an_uninterrupted_one(
     family: str, until: int, tmp_path: Path
 ) -> None:
@@ -169,7 +171,7 @@ def test_everything_frozen_is_refused() -> None:
         ({}, "neither modules nor a preset"),
         ({"modules": ["generator"], "until": 0}, "until is 0"),
         ({"modules": ["generator.block"]}, 'nothing matches "generator.block". Did you mean "generator.blocks"'),
-        ({"modules": ["generator"], "exclude": ["generator.blocks.7"]}, 'exclude: nothing matches "generator.blocks.7"'),
+        ({"modules": ["generator"], "exclude": ["generator.blocks.7"]}, 'exclude: nothing matches "generator.blocks.7'),
         ({"preset": "all-but-hed"}, 'no preset .*Did you mean "all-but-head"'),
         ({"preset": {"freezeD": 9}}, "found freezeD: 9, expected 1 to 3"),
         ({"preset": {"freezeD": 0}}, "found freezeD: 0, expected 1 to 3"),
@@ -183,10 +185,11 @@ def test_mistakes_are_told(options: dict, message: str) -> None:
 
 
 def test_from_the_command_line(fit) -> None:
-    folder = fit("--trainer.callbacks+=FreezeModules", '--trainer.callbacks.preset={"freezeD": 2}')
-    moved = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
-    torch.manual_seed(0)
-    assert nn.Module  # the frozen weights are those of the seed; what they are is compared below
-    free = torch.load(fit() / "last.ckpt", weights_only=True)["state_dict"]
-    differing = {name for name, value in free.items() if not torch.equal(value, moved[name])}
-    assert {"discriminator.blocks.0.0.weight", "discriminator.blocks.1.0.weight"} <= differing
+    frozen = ["--trainer.callbacks+=FreezeModules", '--trainer.callbacks.preset={"freezeD": 2}']
+    states = [
+        torch.load(fit(*frozen, f"--model.max_images={images}") / "last.ckpt", weights_only=True)["state_dict"]
+        for images in (16, 32)
+    ]
+    same = {name for name, value in states[0].items() if torch.equal(value, states[1][name])}
+    parts = [".".join(name.split(".")[:3]) for name in same]
+    assert set(parts) == {"discriminator.blocks.0", "discriminator.blocks.1"}

@@ -81,6 +81,7 @@ def train(
     validate: bool = False,
 ) -> Trainer:
     """Trains up to so many images; `save` writes a checkpoint there at the end, `resume` goes on from one."""
+    torch.manual_seed(0)
     model.max_images = images
     trainer = Trainer(
         accelerator="cpu", max_epochs=-1, callbacks=[*callbacks, Reseed()], logger=False, enable_checkpointing=False,
