@@ -1,4 +1,4 @@
-"""Re-initialisation changes every selected weight and nothing else, under spectral norm too, and only on a fresh run."""
+"""Re-initialisation changes every selected weight and nothing else, under spectral norm too, on a fresh run alone."""
 
 from __future__ import annotations
 
