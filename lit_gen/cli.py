@@ -214,6 +214,11 @@ class LitGenCLI(LightningCLI):
                 self.run.discard()
             if str(error).startswith("Error(s) in loading state_dict"):
                 raise UserError(self._mismatch(error)) from error
+            if str(error).startswith("loaded state dict"):  # of an optimizer
+                raise UserError(
+                    f"{self.run.checkpoint} holds optimizers with other groups of parameters, expected those of this "
+                    "run.\nResume with the Phases and LayerRates that it began with."
+                ) from error
             raise
 
     def _mismatch(self, error: BaseException) -> str:

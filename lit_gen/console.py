@@ -28,8 +28,10 @@ def without_chatter() -> Iterator[None]:
         logger.addFilter(chatter)
     try:
         with warnings.catch_warnings():
-            # The last: a convolution from one channel has no definite memory format, and DDP minds (harmlessly).
-            for about in (".*LightningCLI's args.*", ".*LeafSpec.*", ".*many workers.*", "Grad strides do not match.*"):
+            # Strides: a convolution from one channel has no definite memory format, and DDP minds (harmlessly). Eval
+            # mode at the start of training is what frozen modules are in.
+            abouts = ("LightningCLI's args", "LeafSpec", "many workers", "Grad strides do not match", "in eval mode")
+            for about in (f".*{words}.*" for words in abouts):
                 warnings.filterwarnings("ignore", message=about)
             yield
     finally:

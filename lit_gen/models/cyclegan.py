@@ -149,6 +149,8 @@ class CycleGAN(LightningModule):
     def update(self, name: str, optimizer: LightningOptimizer, loss: Tensor) -> dict[str, Tensor]:
         """One step down the gradient of `loss`; the gradient's norm where it is going to be logged."""
         optimizer.zero_grad()
+        if not loss.requires_grad:  # all that it would teach is frozen
+            return {}
         self.manual_backward(loss)
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         norm = {f"{name}_gradient_norm": gradient_norm(parameters)} if writes_now(self.trainer) else {}

@@ -124,18 +124,23 @@ class GAN(LightningModule):
             for penalty in self.penalties:
                 if update % penalty.every == 0:
                     loss_d = loss_d + penalty.every * penalty(self.discriminator, real, fake.detach(), *cond)
-            self.manual_backward(loss_d / self.accumulate_batches)
+            self.descend(loss_d)
 
         # min_G: through the discriminator that has just learnt, whose own weights take no gradient here.
         if generators_turn:
             with self.updating(optimizer_g, "generator", steps):
                 loss_g = self.loss.generator_loss(self.discriminator(fake_features, *cond), *cond)
-                self.manual_backward(loss_g / self.accumulate_batches)
+                self.descend(loss_g)
             self.progress["train/generator_loss"] = loss_g.detach()
 
         if writes_now(self.trainer):
             self.log_progress(loss_d, logits_of(judged_real), logits_of(judged_fake))
         count_images(self, len(real))
+
+    def descend(self, loss: Tensor) -> None:
+        """Adds a loss's gradient to those of this update; there is none where the whole network is frozen."""
+        if loss.requires_grad:
+            self.manual_backward(loss / self.accumulate_batches)
 
     @contextmanager
     def updating(self, optimizer: LightningOptimizer, name: str, steps: bool) -> Iterator[None]:
@@ -143,7 +148,7 @@ class GAN(LightningModule):
         network = getattr(self, name)
         with self.toggled_optimizer(optimizer):
             yield
-            if steps:
+            if steps and any(parameter.grad is not None for parameter in network.parameters()):
                 if writes_now(self.trainer):
                     self.progress[f"train/{name}_gradient_norm"] = gradient_norm(network.parameters())
                 if self.gradient_clip is not None:
