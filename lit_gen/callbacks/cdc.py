@@ -13,11 +13,11 @@ from lit_gen.errors import UserError
 
 
 class CrossDomainConsistency(FeatureRegulariser):
-    """Cross-domain distance consistency (Ojha et al. 2021, arXiv:2104.06820, eq. 1 to 3): pairs of images keep their distance.
+    """Cross-domain distance consistency: images keep their relations (Ojha et al. 2021, arXiv:2104.06820, eq. 1 to 3).
 
     Of each image the similarities to all others of its batch, cosines of a block's features, become a distribution by
-    softmax; its divergence KL(source || adapted) is what is minimised, a mean over images and blocks. A batch is that of one
-    process.
+    softmax; its divergence KL(source || adapted) is what is minimised, as a mean over images and blocks. A batch is
+    that of one process.
 
     Args:
         weight: >= 0; the paper's lambda is 1000 for its batches of 4.
@@ -37,8 +37,8 @@ class CrossDomainConsistency(FeatureRegulariser):
         """KL in nats of each image's distribution over the others, mean over the batch."""
         if len(source[0]) < 3:
             raise UserError(
-                f"CrossDomainConsistency: found a batch of {len(source[0])} images in this process, expected at least 3: "
-                "each is compared with two others or more.\nType --data.batch_size 4, say."
+                f"CrossDomainConsistency: found a batch of {len(source[0])} images in this process, expected at least "
+                "3: each is compared with two others or more.\nType --data.batch_size 4, say."
             )
         ours, theirs = log_similarities(student), log_similarities(source)
         return F.kl_div(ours, theirs, reduction="batchmean", log_target=True)

@@ -17,10 +17,10 @@ FISHER = "fisher/"
 
 
 class EWC(SourceRegulariser):
-    """Elastic weight consolidation, lambda/2 sum_i F_i (w_i - w0_i)^2 (Kirkpatrick et al. 2017, arXiv:1612.00796, eq. 3).
+    """Elastic weight consolidation: lambda/2 sum F_i (w_i - w0_i)^2 (Kirkpatrick et al. 2017, arXiv:1612.00796, eq. 3).
 
     F is the diagonal of the Fisher information, the mean squared gradient of the loss of one image; the images are the
-    source's own, so that its data is not needed (Li et al. 2020, arXiv:2012.02780, section 3, for GANs). A model says by
+    source's own, so that its data is not needed (Li et al. 2020, arXiv:2012.02780, for GANs). A model says by
     `own_losses(n)` what its images are and what loss they have. The networks are in eval mode meanwhile.
 
     F as it comes depends on the size of the network and on the scale of its loss: the useful lambda then lies anywhere
@@ -84,8 +84,8 @@ class EWC(SourceRegulariser):
         mean = sum(square.sum() for square in squares) / sum(square.numel() for square in squares)
         if not (mean > 0 and mean.isfinite()):
             raise UserError(
-                f"EWC: the Fisher information of {', '.join(self.modules)} is {mean.item():g} on average, expected a number "
-                "above 0.\nName the networks that make the images (modules), and load a source that makes some."
+                f"EWC: the Fisher information of {', '.join(self.modules)} is {mean.item():g} on average, expected a "
+                "number above 0.\nName the networks that make the images (modules), and load a source that makes some."
             )
         scale = mean if self.normalize else torch.ones_like(mean)
         return {name: square / scale for name, square in zip(self.parameters, squares, strict=True)}

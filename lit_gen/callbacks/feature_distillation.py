@@ -12,14 +12,14 @@ from lit_gen.callbacks.feature_regulariser import FeatureRegulariser
 class FeatureDistillation(FeatureRegulariser):
     """|features - source's|^2 / |source's|^2 on the same inputs, mean over blocks (hints: Romero et al. 2015, eq. 3).
 
-    Romero et al.: arXiv:1412.6550. For a discriminator, whose inputs are the real images of the target, it is DELTA with
-    equal attention to all channels (Li et al. 2019, arXiv:1901.09229). The division makes blocks of any size and scale
-    weigh alike; the paper's own distances are not divided.
+    Romero et al.: arXiv:1412.6550. For a discriminator, whose inputs are the real images of the target, it is DELTA
+    with equal attention to all channels (Li et al. 2019, arXiv:1901.09229). The division makes blocks of any size and
+    scale weigh alike; the papers' own distances are not divided.
 
     Args:
         weight: >= 0.
-        modules: Patterns of the blocks whose features are compared, of generators, discriminators, encoders or decoders; all
-            blocks of the discriminators by default. A network's own name is its output.
+        modules: Patterns of the blocks whose features are compared, of generators, discriminators, encoders or
+            decoders; all blocks of the discriminators by default. A network's own name is its output.
 
     Raises:
         UserError: `weight` is negative.

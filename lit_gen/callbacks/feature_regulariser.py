@@ -1,4 +1,4 @@
-"""What regularisers share that compare features: a frozen copy of the source, run on what the model's networks were given."""
+"""What regularisers share that compare features: a frozen copy of the source, run on what the model was given."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class FeatureRegulariser(SourceRegulariser):
     """Base of the terms on features: of each batch, the first pass of a network in which its weights take gradients.
 
     That pass of the training step is listened to, so the model itself is run no more often than without; the source is
-    run once on the same inputs. It is a copy of whole networks that this callback holds and no model contains, in the
-    training mode of the model's networks, layer by layer, so that at first both say exactly the same: its batch statistics
+    run once on the same inputs. It is a copy of whole networks that this callback holds and no model contains. Layer by
+    layer it is in the training mode of the model, so that at first both say exactly the same; its running statistics
     never move, and its spectral norms take as many power iterations as the model's.
 
     Args:
@@ -59,7 +59,7 @@ class FeatureRegulariser(SourceRegulariser):
 
     @abstractmethod
     def compare(self, student: Sequence[Tensor], source: Sequence[Tensor]) -> Tensor:
-        """How far the features of one block, tensors (B, ...), are from the source's: a scalar >= 0, 0 where they agree."""
+        """How far the features of one block, tensors (B, ...), are from the source's: a scalar >= 0."""
 
     def choose(self, model: LightningModule, trained: dict[str, nn.Parameter]) -> None:
         chosen = select_modules(model, self.modules, type(self).__name__)
@@ -95,7 +95,9 @@ class FeatureRegulariser(SourceRegulariser):
             )
         # What is saved is the copy as it is: its spectral norms go on from where they stood.
         self.reference = {
-            f"{network}.{name}": v for network, source in self.sources.items() for name, v in source.state_dict().items()
+            f"{network}.{name}": value
+            for network, source in self.sources.items()
+            for name, value in source.state_dict().items()
         }
         self.calls = dict.fromkeys(self.blocks, 0)
         self.source_calls = dict.fromkeys(self.blocks, 0)
@@ -148,9 +150,7 @@ class FeatureRegulariser(SourceRegulariser):
 
             return note
 
-        return [
-            module.get_submodule(block).register_forward_hook(listener(block)) for block in self.blocks[network]
-        ]
+        return [module.get_submodule(block).register_forward_hook(listener(block)) for block in self.blocks[network]]
 
     def term(self, network: str) -> Tensor | None:
         """The weight times the mean over blocks of how far the features are from the source's."""

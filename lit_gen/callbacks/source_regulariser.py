@@ -1,4 +1,4 @@
-"""What all regularisers towards the source share: a weight, what they apply to, and the source, kept for a resumed run."""
+"""What all regularisers towards the source share: a weight, what they apply to, and the source, saved with the run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from lit_gen.selection import select_parameters
 class SourceRegulariser(Callback, ABC):
     """Base of the terms that keep a model near the weights that it starts from; they may be stacked.
 
-    The source is the model as it stands when this callback's turn comes, so list it after LoadWeights and ReinitModules.
-    It is saved with the run: a resumed run has the same source and does not need the file that it came from. During `fit`
-    the callback stands in `model.regularisers`; each training step adds `regulariser(network, ...)` to the loss of the
-    networks that learn from this loss, and logs `train/<name>`.
+    The source is the model as it stands when this callback's turn comes: list it after LoadWeights and ReinitModules.
+    It is saved with the run, so that a resumed one has the same source and does not need the file that it came from.
+    During `fit` the callback stands in `model.regularisers`; each training step adds `regulariser(network, ...)` to the
+    loss of the networks that learn from this loss, and logs `train/<name>`.
 
     Args:
         weight: What the term is multiplied by, >= 0.
@@ -83,8 +83,8 @@ class SourceRegulariser(Callback, ABC):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not hasattr(pl_module, "regularisers"):
             raise UserError(
-                f"{type(self).__name__}: the training step of {type(pl_module).__name__} adds no regularisers. Leave it "
-                "out of the callbacks."
+                f"{type(self).__name__}: the training step of {type(pl_module).__name__} adds no regularisers. "
+                "Leave it out of the callbacks."
             )
         ids = {id(p) for optimizer in trainer.optimizers for group in optimizer.param_groups for p in group["params"]}
         self.choose(pl_module, {name: p for name, p in pl_module.named_parameters() if id(p) in ids})
@@ -121,8 +121,8 @@ class SourceRegulariser(Callback, ABC):
     def not_trained(self) -> UserError:
         """What a selection is answered with that no optimizer trains."""
         return UserError(
-            f"{type(self).__name__}: no optimizer trains anything of what {', '.join(self.modules or ['all'])} matches, "
-            'so that it would do nothing.\nName networks that learn, modules: ["generator"], say.'
+            f"{type(self).__name__}: no optimizer trains anything of what {', '.join(self.modules or ['all'])} "
+            'matches, so that it would do nothing.\nName networks that learn, modules: ["generator"], say.'
         )
 
     def choose_parameters(self, model: LightningModule, trained: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:

@@ -215,8 +215,8 @@ class CycleGAN(LightningModule):
         train_set = getattr(self.trainer.datamodule, "train_set", None)
         if not train_set:
             raise UserError(
-                "CycleGAN: its own images are translations of train images, and there is no data module with a `train_set` "
-                "to take them from. Train with one, --data UnpairedFolders, say."
+                "CycleGAN: its own images are translations of train images, and there is no data module with a "
+                "`train_set` to take them from. Train with one, --data UnpairedFolders, say."
             )
         for row in torch.randint(len(train_set), (n,)).tolist():
             real_a, real_b = (images.to(self.device) for images in rows_of(train_set, [row]))
