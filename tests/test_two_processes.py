@@ -151,6 +151,18 @@ def test_the_ranks_stay_equal_when_what_was_frozen_begins_to_learn(
     assert not any(torch.equal(found[80][name], found[160][name]) for name in parts)
 
 
+@pytest.mark.parametrize("family", ["gan", "cyclegan"])
+def test_regularisers_towards_the_source_keep_the_ranks_equal(family: str, tmp_path: Path) -> None:
+    """The source, the Fisher information and the batches that features are compared in: each rank has its own."""
+    stack = ["L2SP", "EWC", "CrossDomainConsistency", "FeatureDistillation"]
+    options = [f"--trainer.callbacks+={name}" for name in stack]
+    options.insert(2, "--trainer.callbacks.n_samples=4")
+    ran = run(family, tmp_path, *options)
+    first, second = (rank["state"] for rank in ran.ranks)
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert {key.split(" of ")[0] for key in ran.checkpoint()["callbacks"]} >= set(stack)
+
+
 def test_one_process_is_left_alone() -> None:
     class Trainer:
         world_size = 1

@@ -85,6 +85,7 @@ class GAN(LightningModule):
         self.gradient_clip = gradient_clip
         self.accumulate_batches = accumulate_batches
         self.images_seen = 0
+        self.regularisers: list[Any] = []  # callbacks towards a source, during fit; see SourceRegulariser
         self.progress: dict[str, Tensor] = {}  # the latest of what is logged; G has no turn in every step
 
     def setup(self, stage: str) -> None:
@@ -124,12 +125,16 @@ class GAN(LightningModule):
             for penalty in self.penalties:
                 if update % penalty.every == 0:
                     loss_d = loss_d + penalty.every * penalty(self.discriminator, real, fake.detach(), *cond)
+            for regulariser in self.regularisers:
+                loss_d = loss_d + regulariser("discriminator")
             self.descend(loss_d)
 
         # min_G: through the discriminator that has just learnt, whose own weights take no gradient here.
         if generators_turn:
             with self.updating(optimizer_g, "generator", steps):
                 loss_g = self.loss.generator_loss(self.discriminator(fake_features, *cond), *cond)
+                for regulariser in self.regularisers:
+                    loss_g = loss_g + regulariser("generator")
                 self.descend(loss_g)
             self.progress["train/generator_loss"] = loss_g.detach()
 
@@ -164,6 +169,7 @@ class GAN(LightningModule):
             "train/fake_logits": fake_logits.detach().mean(),
             "train/real_accuracy": (real_logits > self.loss.boundary).float().mean(),
             "train/fake_accuracy": (fake_logits < self.loss.boundary).float().mean(),
+            **{f"train/{regulariser.name}": regulariser.value for regulariser in self.regularisers},
         }
         self.log_dict(self.progress)
 
@@ -198,6 +204,14 @@ class GAN(LightningModule):
         logits = logits_of(self.discriminator(getattr(self.discriminator, "features", unchanged)(real), *cond))
         accuracy = (logits > self.loss.boundary).float().mean()
         self.log("val/train_real_accuracy", accuracy, batch_size=n, sync_dist=True)
+
+    def own_losses(self, n: int) -> Iterator[Tensor]:
+        """The generator's loss of each of n images of its own, by the discriminator as it is; z comes from the CPU."""
+        front = getattr(self.discriminator, "features", unchanged)
+        given = (draw_latents(n, self.generator.latent_dim), *self.conditions(n))
+        for z, *cond in zip(*(values.to(self.device).split(1) for values in given), strict=True):
+            judged = self.discriminator(front(self.generator(z, *cond)), *cond)
+            yield self.loss.generator_loss(judged, *cond)
 
     def conditions(self, n: int, labels: Any = None) -> tuple[Tensor, ...]:
         """What the networks get beside z and the images, n of each: nothing here."""
