@@ -10,6 +10,7 @@ from common import REPOSITORY
 # What a room may import of this project; the ground floor (errors, rooms of one file) stands under all of them.
 GROUND = {
     *("errors", "sampling", "pictures", "progress", "agreement", "image_pool", "mixture"),
+    *("fronts", "feature_store"),
     *("selection", "checkpoint", "run_folder", "loggers", "rooms", "paths", "fetch"),
 }
 MAY_IMPORT = {

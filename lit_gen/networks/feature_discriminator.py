@@ -59,7 +59,7 @@ class FeatureDiscriminator(nn.Module):
         self.reset_parameters()
 
     def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
-        """Logits (B,) from `features(images)`, maps (B, C, H, W) or vectors (B, F), and labels (B,) where it has any."""
+        """Logits (B,) from `features(images)`, maps (B, C, H, W) or vectors (B, F), and labels (B,) if any."""
         for block in self.blocks:
             x = block(x)
         x = as_vectors(x)

@@ -124,8 +124,8 @@ class ImageNetFeatures(FrozenFeatures):
 
     Args:
         backbone: `lite0`, or `lite1`, which is a little deeper.
-        stride: Pixels of the image for one of the maps: 4, 8, 16 or 32, with 24, 40, 112 or 320 channels. None takes the
-            1,280 channels behind the last convolution, at stride 32 as well: what the classifier of ImageNet sees.
+        stride: Pixels of the image for one of the maps: 4, 8, 16 or 32, with 24, 40, 112 or 320 channels. None takes
+            the 1,280 channels behind the last convolution, at stride 32 as well: what the classifier of ImageNet sees.
         output: `maps` as they are, or their `mean` over height and width.
         input_size: Images are brought to this height and width first; None takes them as they are. ImageNet's had 224;
             small images say more at 2 or 4 times their size.
@@ -210,8 +210,8 @@ def sizes_of(features: nn.Module, image: Tensor) -> tuple[int | None, int | None
     except (RuntimeError, TypeError) as error:
         raise UserError(
             f"{type(features).__name__}: the blocks of {type(features.network).__name__} do not take an image of "
-            f"{'x'.join(map(str, image.shape[1:]))} alone: {error}\nType n_blocks: with fewer of them (a block may want "
-            "labels), or give the network of a discriminator or an encoder."
+            f"{'x'.join(map(str, image.shape[1:]))} alone: {error}\nType n_blocks: with fewer of them (a block may "
+            "want labels), or give the network of a discriminator or an encoder."
         ) from error
     return (found.shape[1], None) if found.dim() == 4 else (None, found.shape[1])
 

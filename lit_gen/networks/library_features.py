@@ -154,8 +154,8 @@ def up_to(model: nn.Module, layer: str) -> nn.Module:
     known = [name for name, _ in model.named_modules() if name]
     if layer not in known:
         raise UserError(
-            f"TorchvisionFeatures: {type(model).__name__} has no module {layer!r}.{nearest(layer, known)} Its parts are "
-            f"{', '.join(name for name, _ in model.named_children())}."
+            f"TorchvisionFeatures: {type(model).__name__} has no module {layer!r}.{nearest(layer, known)} Its parts "
+            f"are {', '.join(name for name, _ in model.named_children())}."
         )
     return create_feature_extractor(model, {layer: "features"})
 
