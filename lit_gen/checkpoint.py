@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import re
 import warnings
 import zipfile
 from functools import partial
@@ -40,6 +39,8 @@ def record(model: LightningModule, checkpoint: dict[str, Any]) -> None:
         "image_shape": shape and list(shape),
         "class_names": list(getattr(model, "class_names", [])),
     }
+    if model._trainer is not None:  # for a person who asks what a checkpoint is worth
+        checkpoint["metrics"] = {key: float(value) for key, value in model.trainer.callback_metrics.items()}
     if "_instantiator" not in checkpoint.get("hyper_parameters", {}):  # built in Python, not by the command line
         checkpoint["hyper_parameters"] = {
             "_class_path": _class_path(type(model)),
@@ -132,12 +133,10 @@ def load_file(path: str | PathLike[str], asker: str | None = None, trust: bool =
             raise UserError(f"{message}\nName a file that lit_gen wrote, e.g. last.ckpt.") from error
         # torch's own words advise to switch the protection off.
         message = f"{path} is not a readable checkpoint ({size}): no PyTorch file, or one with pickled code"
-        found = re.search(r"Unsupported (?:global|class|operand)[^A-Za-z]*:? ?(?:GLOBAL )?([\w.]+)", str(error))
-        named = f" ({found[1]})" if found else ""
         advice = (
             "Name a file that lit_gen wrote, e.g. last.ckpt."
             if asker is None
-            else f"{asker} runs nothing that a file brings along{named}. Only if you trust whoever made it with your "
+            else f"{asker} runs nothing that a file brings along. Only if you trust whoever made it with your "
             "whole account: type trust: true."
         )
         raise UserError(f"{message}\n{advice}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from argparse import ArgumentError
 from collections.abc import Callable
@@ -27,7 +28,11 @@ from lit_gen.console import closing_lines, without_chatter
 from lit_gen.errors import UserError
 from lit_gen.loggers import MetricsCSV, WandbMode, WandbRun
 from lit_gen.rooms import import_rooms
+from lit_gen.networks.from_checkpoint import FromCheckpoint
 from lit_gen.run_folder import Record, Run, existing_checkpoint, make_run, new_folder, newest
+from lit_gen.structure import recorded
+
+FROM_CHECKPOINT = f"{FromCheckpoint.__module__}.{FromCheckpoint.__qualname__}"
 
 
 class Parser(LightningArgumentParser):
@@ -84,6 +89,19 @@ class LitGenCLI(LightningCLI):
         files = [Path(str(file)).resolve() for file in self.settings.get("config") or []]
         datamodules.paths.search_folders[:] = [folder for file in files for folder in (_project_of(file), file.parent)]
         self.experiment = self.settings.experiment or (files[0].stem if files else self._nameless())
+        self._resolve_structures()
+
+    def _resolve_structures(self) -> None:
+        """Puts the network that a checkpoint records in the place of each FromCheckpoint.
+
+        The run's own recipe then rebuilds it, wherever the source has gone.
+        """
+        model = self.settings.model.as_dict()
+        resolved = _resolved(model)
+        if resolved != model:
+            self.config[self.config.subcommand].model = None
+            self.config = self.parser.parse_object({self.config.subcommand: {"model": resolved}}, self.config)
+            self.settings = self.config[self.config.subcommand]
 
     def _nameless(self) -> str:
         classes = (self.settings.model.class_path, self.settings.data.class_path)
@@ -222,6 +240,17 @@ class LitGenCLI(LightningCLI):
         return runs[0].files() if runs else None
 
 
+def _resolved(node: Any) -> Any:
+    """A configuration in which no FromCheckpoint is left."""
+    if isinstance(node, list):
+        return [_resolved(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("class_path") == FROM_CHECKPOINT:
+        return _resolved(recorded(**node["init_args"]))
+    return {key: _resolved(value) for key, value in node.items()}
+
+
 def _project_of(config: Path) -> Path:
     """The project that a YAML belongs to: the nearest folder above it that looks like one."""
     for folder in config.parents:
@@ -230,8 +259,8 @@ def _project_of(config: Path) -> Path:
     return config.parent
 
 
-def run_lightning(args: list[str]) -> None:
-    """`fit`, `validate` or `test` with these arguments.
+def run_lightning(args: list[str], command_line: type[LitGenCLI] = LitGenCLI) -> LitGenCLI:
+    """`fit`, `validate` or `test` with these arguments, by LitGenCLI or a class of it; returns what was run.
 
     Raises:
         UserError: A mistake in the arguments, the configuration or the data.
@@ -240,7 +269,7 @@ def run_lightning(args: list[str]) -> None:
     import_rooms()
     with without_chatter():
         try:
-            LitGenCLI(args)
+            return command_line(args)
         except MisconfigurationException as error:  # Lightning's own word for a user's mistake
             raise UserError(str(error)) from error
         except ArgumentError as error:
@@ -262,7 +291,13 @@ def _user_error_behind(error: BaseException | None) -> UserError | None:
 
 
 def run_function(function: Callable[..., Any], args: list[str]) -> None:
-    """A command of lit_gen/commands, its options made from the function's signature and docstring."""
+    """A command of lit_gen/commands, its options made from the function's signature and docstring.
+
+    One that takes `args` alone reads the command line itself.
+    """
+    if list(inspect.signature(function).parameters) == ["args"]:
+        function(args)
+        return
     parser = Parser(prog=f"python -m lit_gen {function.__name__}", description=function.__doc__.splitlines()[0])
     parser.add_function_arguments(function, as_positional=False)
     try:

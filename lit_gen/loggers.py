@@ -178,6 +178,43 @@ class WandbRun(WandbLogger):
         if self._experiment is not None:
             self._careful(self._experiment.finish, 0 if status == "success" else 1)
 
+    @rank_zero_only
+    def log_transfer(self, entry: dict[str, Any], rows: list[list[str]]) -> None:
+        """What the run begins from: in its config, as a table, and online as an input artifact.
+
+        Args:
+            entry: The source, as `lit_gen.transfer.lineage.entry` describes it.
+            rows: What becomes of each tensor: name, shape in the source, shape in the model, status.
+        """
+        self._careful(self._log_transfer, entry, rows)
+
+    def _log_transfer(self, entry: dict[str, Any], rows: list[list[str]]) -> None:
+        import wandb
+
+        run = self.experiment
+        run.config.update({"transfer_from": {**(run.config.get("transfer_from") or {}), entry["sha256"][:12]: entry}},
+                          allow_val_change=True)  # fmt: skip
+        run.log({"transfer/plan": wandb.Table(["tensor", "source", "model", "becomes"], rows)})
+        if run.offline or run.disabled:  # there, use_artifact does not exist: the config has to do
+            return
+        artifact = wandb.Artifact(f"source-{entry['sha256'][:12]}", type="model", metadata=_plain(entry))
+        run.use_artifact(artifact)
+
+    @rank_zero_only
+    def log_checkpoint(self, path: Path, lineage: list[dict[str, Any]]) -> None:
+        """The checkpoint that a transfer ended in, as an output artifact; offline it goes up with `wandb sync`."""
+        self._careful(self._log_checkpoint, path, lineage)
+
+    def _log_checkpoint(self, path: Path, lineage: list[dict[str, Any]]) -> None:
+        import wandb
+
+        if self.experiment.disabled:
+            return
+        sources = {"sources": [step["sha256"] for step in lineage]}
+        artifact = wandb.Artifact(f"checkpoint-{self.experiment.id}", type="model", metadata=sources)
+        artifact.add_file(str(path))
+        self.experiment.log_artifact(artifact)
+
     def files(self) -> str | None:
         """The folder of this run's W&B files, for `wandb sync` and `wandb leet`."""
         folder = getattr(self._experiment, "dir", None)
@@ -190,6 +227,11 @@ class WandbRun(WandbLogger):
             if not self.failed:
                 rank_zero_warn(f"W&B stopped answering ({error}); training goes on, metrics.csv has every number.")
             self.failed = True
+
+
+def _plain(entry: dict[str, Any]) -> dict[str, Any]:
+    """Without the sources of the source, which are artifacts of their own."""
+    return {key: value for key, value in entry.items() if key != "lineage"}
 
 
 def wandb_mode(mode: WandbMode = "auto") -> str:

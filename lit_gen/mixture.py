@@ -16,6 +16,8 @@ class Mixture(nn.Module):
         dimensions: Length of a latent.
     """
 
+    transferable = False  # it was fitted to the data of one run, and means nothing in another
+
     def __init__(self, components: int, dimensions: int) -> None:
         super().__init__()
         self.components = components

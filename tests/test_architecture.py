@@ -11,7 +11,7 @@ from common import REPOSITORY
 GROUND = {
     *("errors", "sampling", "pictures", "progress", "agreement", "image_pool", "mixture"),
     *("fronts", "feature_store"),
-    *("selection", "checkpoint", "run_folder", "loggers", "rooms", "paths", "fetch"),
+    *("selection", "checkpoint", "run_folder", "loggers", "rooms", "paths", "fetch", "spectral"),
 }
 MAY_IMPORT = {
     "networks": {"networks"},

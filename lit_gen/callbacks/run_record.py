@@ -55,6 +55,8 @@ class RunRecord(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._write(trainer, pl_module)
+        folder = Path(trainer.default_root_dir)
+        checkpoint["run"] = {"id": folder.name, "experiment": self.record.experiment, "seed": self.record.seed}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.interrupted and self._reached_its_end(pl_module):

@@ -5,9 +5,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
 from lit_gen.errors import UserError
-
-# As many as torch itself spends on a fresh spectral norm.
-_POWER_ITERATIONS = 15
+from lit_gen.spectral import refresh_spectral_norm
 
 
 def check_images(network: nn.Module, image_size: int, sizes: tuple[int, ...], channels: int) -> None:
@@ -85,14 +83,3 @@ def reset(network: nn.Module, part: nn.Module | None = None) -> None:
     for layer in (network if part is None else part).modules():
         network.init_layer(layer)
         refresh_spectral_norm(layer)
-
-
-def refresh_spectral_norm(layer: nn.Module) -> None:
-    """Bring the singular vectors of a spectral-normed `layer` up to date after its weight was replaced."""
-    if not parametrize.is_parametrized(layer, "weight"):
-        return
-    training = layer.training
-    layer.train()  # in train mode each reading of the weight is one power iteration
-    for _ in range(_POWER_ITERATIONS):
-        layer.weight  # noqa: B018
-    layer.train(training)

@@ -1,0 +1,158 @@
+"""Parameter transfer: a new run begins from old knowledge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import nn
+
+from lit_gen.errors import UserError
+from lit_gen.paths import find_input
+from lit_gen.transfer import lineage
+from lit_gen.transfer.load import Request, apply_plan, make_plan
+from lit_gen.transfer.plan import Plan, by
+from lit_gen.transfer.source import Source, open_source
+
+
+class LoadWeights(Callback):
+    """Copies a source's weights into the model before training: transfer, not resuming (Pan & Yang 2010, section 3.3).
+
+    Every tensor is copied, adapted by a named policy, or reported: what is neither matched nor declared is one error
+    that lists them all, and nothing is loaded. Of optimizers, counters and schedules nothing comes along. A resumed run
+    (`--ckpt_path`) keeps its own weights. The plan is in `transfer.json`, where the weights came from in
+    `lineage.json`, and both in the checkpoint and in W&B.
+
+    Args:
+        source: Checkpoint of any run, .pt or .pth state dict, or .safetensors: a path, the folder of a run, an fsspec
+            URL (https://, s3://, gs://, hf://), or wandb://entity/project/artifact:alias.
+        include: Globs of what to load, such as [generator, "discriminator.blocks.[0-2]"]; all by default.
+        exclude: Globs of what not to load; what of the source is to be left unused may be named here too.
+        rename: Regular expressions over the source's names and what replaces them, in order: {"^module.": ""}.
+        on_mismatch: Policies for tensors of another shape, by glob: error (default), slice, pad, repeat, mean,
+            interpolate, grow, grow_nearest or reinit; one name alone counts for all.
+        as_built: Globs of what the source does not have and the model keeps as it was built.
+        prefer_ema: Take the source's moving average of a network in place of its last weights.
+        trust: Also read pickles that hold more than tensors. They can run any code with your rights.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        include: list[str] | None = None,
+        exclude: list[str] | None = None,
+        rename: dict[str, str] | None = None,
+        on_mismatch: dict[str, str] | str | None = None,
+        as_built: list[str] | None = None,
+        prefer_ema: bool = True,
+        trust: bool = False,
+    ) -> None:
+        self.source = source
+        self.include = include
+        self.exclude = exclude or []
+        self.rename = rename or {}
+        self.on_mismatch = {"*": on_mismatch} if isinstance(on_mismatch, str) else on_mismatch or {}
+        self.as_built = as_built or []
+        self.prefer_ema = prefer_ema
+        self.trust = trust
+        self.entry: dict[str, Any] = {}
+
+    @property
+    def state_key(self) -> str:
+        """Several sources may be loaded one after the other."""
+        return f"LoadWeights from {self.source} of {self.include or 'all'}"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"entry": self.entry}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.entry = state_dict["entry"]
+
+    def open(self) -> Source:
+        """The source, with its tensors on a memory map."""
+        return open_source(self.source, "LoadWeights", self.trust)
+
+    def plan(self, model: nn.Module, source: Source, class_names: Sequence[str] = ()) -> Plan:
+        """What loading would do to each tensor of `model`, which may be on the meta device."""
+        request = Request(
+            self.include, self.exclude, self.rename, self.on_mismatch, self.as_built, self.prefer_ema, class_names
+        )
+        return make_plan(model, source, request)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Only here are modules on their device and wrapped, and is it known whether the run is a resumed one."""
+        self._refuse_own_output(trainer)
+        if trainer.ckpt_path is not None:
+            if not self.entry:
+                rank_zero_warn(
+                    f"LoadWeights: {trainer.ckpt_path} is a run that did not begin from {self.source}; going on with "
+                    "its own weights. To begin a new run from these weights leave --ckpt_path out."
+                )
+            return
+        source = self.open()
+        class_names = list(getattr(trainer.datamodule, "class_names", None) or [])
+        plan = self.plan(pl_module, source, class_names)
+        _mark_reinitialised(plan, trainer, pl_module)
+        rank_zero_info(f"LoadWeights: {source.spec} ({source.family}) into {type(pl_module).__name__}\n{plan.overview()}")
+        _warn_of_renumbered(source.class_names, class_names)
+        apply_plan(plan, pl_module)
+        self.entry = lineage.entry(source, plan.summary())
+        self._write_down(plan, trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self.entry:
+            checkpoint.setdefault("lineage", []).append(self.entry)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The last checkpoint is written at the end of training, after this callback's turn there."""
+        checkpoint = Path(trainer.default_root_dir) / "last.ckpt"
+        if self.entry and checkpoint.is_file():
+            for logger in trainer.loggers:
+                if hasattr(logger, "log_checkpoint"):
+                    logger.log_checkpoint(checkpoint, [self.entry])
+
+    def _refuse_own_output(self, trainer: Trainer) -> None:
+        if "://" in self.source or trainer.fast_dev_run:
+            return
+        place, folder = find_input(self.source).resolve(), Path(trainer.default_root_dir).resolve()
+        if place == folder or folder in place.parents:
+            raise UserError(
+                f"LoadWeights: the source {self.source} is this run's own output. To go on with the run take LoadWeights "
+                "out, or leave --ckpt_path out to begin a new run from it."
+            )
+
+    def _write_down(self, plan: Plan, trainer: Trainer) -> None:
+        rows = [[row.name, by(row.source_shape), by(row.shape), row.says] for row in plan.rows]
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_transfer"):
+                logger.log_transfer(self.entry, rows)
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            folder = Path(trainer.default_root_dir)
+            _add(folder / "lineage.json", self.entry)
+            _add(folder / "transfer.json", plan.as_dict())
+
+
+def _mark_reinitialised(plan: Plan, trainer: Trainer, model: nn.Module) -> None:
+    """The table says what training begins with: what a later callback initialises afresh was not transferred."""
+    for callback in trainer.callbacks:
+        if hasattr(callback, "selected"):
+            plan.mark_reinitialised(callback.selected(model))
+
+
+def _warn_of_renumbered(old: Sequence[str], new: Sequence[str]) -> None:
+    if len(old) == len(new) and set(old) == set(new) and list(old) != list(new):
+        rank_zero_warn(
+            f"LoadWeights: the source has its classes in the order {', '.join(old)}, the data in the order "
+            f"{', '.join(new)}: each takes another's place. Type --data.classes \"[{', '.join(old)}]\"."
+        )
+
+
+def _add(file: Path, found: dict[str, Any]) -> None:
+    """One more transfer in a JSON list."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    earlier = json.loads(file.read_text()) if file.is_file() else []
+    file.write_text(json.dumps([*earlier, found], indent=2) + "\n")
