@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
 from torch import Tensor, nn
 
 from lit_gen.errors import UserError
+
+_weights_follow = ContextVar("_weights_follow", default=False)
+
+
+@contextmanager
+def weights_follow() -> Iterator[None]:
+    """Inside, networks that come with weights are built without: those of a checkpoint are going to replace them."""
+    token = _weights_follow.set(True)
+    try:
+        yield
+    finally:
+        _weights_follow.reset(token)
+
+
+def brings_weights(pretrained: bool) -> bool:
+    """Whether a network should fetch weights of its own: not where a checkpoint's follow or only shapes are wanted."""
+    return pretrained and not _weights_follow.get() and torch.get_default_device().type != "meta"
 
 
 def vector_length(features: nn.Module, asker: nn.Module) -> int:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_gen.errors import UserError
+from lit_gen.fronts import brings_weights
 from lit_gen.networks.layers import reset
 
 # Table 1 there, stages 2 to 8: repeats, kernel, stride, expansion, channels.
@@ -57,7 +58,7 @@ class EfficientNetLite(nn.Module):
             inputs = channels
         self.blocks.append(ConvNorm(inputs, TOP, 1))
         self.head = nn.Linear(TOP, CLASSES)
-        if pretrained:
+        if brings_weights(pretrained):
             self.load_state_dict(imagenet_weights(variant, [len(stage) for stage in self.blocks[1:-1]]))
         else:
             self.reset_parameters()

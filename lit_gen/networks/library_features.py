@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from lit_gen.errors import UserError, nearest
+from lit_gen.fronts import brings_weights
 from lit_gen.networks.features import FrozenFeatures, check_output, resized, with_channels
 
 # Of the photographs of ImageNet in [0, 1], red, green, blue: what torchvision's models were trained with.
@@ -77,7 +78,8 @@ class TimmFeatures(LibraryFeatures):
             raise UserError("TimmFeatures: the package timm is not installed here.\nType pip install timm") from error
         if not timm.is_model(name.partition(".")[0]):
             raise unknown_name("TimmFeatures", name, timm.list_models())
-        model = fetched("TimmFeatures", name, lambda: timm.create_model(name, pretrained=pretrained, num_classes=0))
+        brings = brings_weights(pretrained)
+        model = fetched("TimmFeatures", name, lambda: timm.create_model(name, pretrained=brings, num_classes=0))
         config: dict[str, Any] = model.pretrained_cfg
         super().__init__(name, input_size or config["input_size"][-1], config["mean"], config["std"])
         check_output(self, output, ("maps", "mean"))
@@ -114,7 +116,7 @@ class TorchvisionFeatures(LibraryFeatures):
         known = torchvision.models.list_models(module=torchvision.models)
         if name not in known:
             raise unknown_name("TorchvisionFeatures", name, known)
-        weights = "DEFAULT" if pretrained else None
+        weights = "DEFAULT" if brings_weights(pretrained) else None
         model = fetched("TorchvisionFeatures", name, lambda: torchvision.models.get_model(name, weights=weights))
         self.pretrained = pretrained
         self.layer = layer
