@@ -128,8 +128,8 @@ def _room(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     needed, free = 4 * int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(path.parent).free
     if needed > free:
         raise UserError(
-            f"The features need {needed / 1e9:.1f} GB; found {free / 1e9:.1f} GB free at {path.parent}. Make room there, "
-            "type `export LIT_GEN_CACHE=/a/larger/disk`, or take features of fewer values (output: mean)."
+            f"The features need {needed / 1e9:.1f} GB; found {free / 1e9:.1f} GB free at {path.parent}. Make room "
+            "there, type `export LIT_GEN_CACHE=/a/larger/disk`, or take features of fewer values (output: mean)."
         )
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
 
