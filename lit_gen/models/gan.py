@@ -38,7 +38,7 @@ class GAN(LightningModule):
     Args:
         generator: `G(z) -> images` in [-1, 1]; exposes `latent_dim`.
         discriminator: `D(images) -> logits`. It may have a frozen front `features(images)`; then `D` takes what the
-            front returns, and the front sees each fake only once for both updates.
+            front returns, the front sees each fake only once for both updates, and penalties act on what it returns.
         loss: Adversarial loss; the non-saturating one by default.
         generator_optimizer: Optimizer of the generator; Adam(2e-4, betas (0.5, 0.999)) by default.
         discriminator_optimizer: Optimizer of the discriminator; the same default.
@@ -52,6 +52,7 @@ class GAN(LightningModule):
     modes = ("sample",)
     image_shape: tuple[int, int, int] | None = None  # of the data that it was trained on
     class_names: list[str] = []
+    batches_hold_features = False  # instead of images, where FeatureCache has computed what the front makes of them
 
     def __init__(
         self,
@@ -119,12 +120,14 @@ class GAN(LightningModule):
 
         # max_D: reals up, fakes down (algorithm 1, the inner step).
         with self.updating(optimizer_d, "discriminator", steps):
-            judged_real = self.discriminator(front(real), *cond)
+            real_features = real if self.batches_hold_features else front(real)
+            judged_real = self.discriminator(real_features, *cond)
             judged_fake = self.discriminator(fake_features.detach(), *cond)
             loss_d = self.loss.discriminator_loss(judged_real, judged_fake, *cond)
             for penalty in self.penalties:
                 if update % penalty.every == 0:
-                    loss_d = loss_d + penalty.every * penalty(self.discriminator, real, fake.detach(), *cond)
+                    penalized = penalty(self.discriminator, real_features, fake_features.detach(), *cond)
+                    loss_d = loss_d + penalty.every * penalized
             for regulariser in self.regularisers:
                 loss_d = loss_d + regulariser("discriminator")
             self.descend(loss_d)
@@ -185,7 +188,7 @@ class GAN(LightningModule):
         real, *cond = batch
         front = getattr(self.discriminator, "features", unchanged)
         z = torch.randn(len(real), self.generator.latent_dim, device=self.device)
-        judged_real = self.discriminator(front(real), *cond)
+        judged_real = self.discriminator(real if self.batches_hold_features else front(real), *cond)
         judged_fake = self.discriminator(front(averaged(self, "generator")(z, *cond)), *cond)
         metrics = {
             f"{split}/discriminator_loss": self.loss.discriminator_loss(judged_real, judged_fake, *cond),
@@ -212,6 +215,11 @@ class GAN(LightningModule):
         for z, *cond in zip(*(values.to(self.device).split(1) for values in given), strict=True):
             judged = self.discriminator(front(self.generator(z, *cond)), *cond)
             yield self.loss.generator_loss(judged, *cond)
+
+    @property
+    def front(self) -> nn.Module | None:
+        """What images pass before the discriminator's trainable part, if there is such a thing."""
+        return getattr(self.discriminator, "features", None)
 
     def conditions(self, n: int, labels: Any = None) -> tuple[Tensor, ...]:
         """What the networks get beside z and the images, n of each: nothing here."""
