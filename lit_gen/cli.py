@@ -214,6 +214,11 @@ class LitGenCLI(LightningCLI):
                 self.run.discard()
             if str(error).startswith("Error(s) in loading state_dict"):
                 raise UserError(self._mismatch(error)) from error
+            if str(error).startswith("loaded state dict"):  # of an optimizer
+                raise UserError(
+                    f"{self.run.checkpoint} holds optimizers with other groups of parameters, expected those of this "
+                    "run.\nResume with the Phases and LayerRates that it began with."
+                ) from error
             raise
 
     def _mismatch(self, error: BaseException) -> str:
@@ -231,7 +236,7 @@ class LitGenCLI(LightningCLI):
         """Closes W&B first, so that where to look is the last thing said."""
         files = self._close_loggers("success")
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
-            rank_zero_info(closing_lines(Path(self.run.folder), files))
+            rank_zero_info(closing_lines(Path(self.run.folder), files, bool(getattr(self.model, "modes", True))))
 
     def _close_loggers(self, status: str) -> str | None:
         """Where W&B keeps this run, if it does."""

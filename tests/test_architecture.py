@@ -11,6 +11,7 @@ from common import REPOSITORY
 GROUND = {
     *("errors", "sampling", "pictures", "progress", "agreement", "image_pool", "mixture"),
     *("selection", "checkpoint", "run_folder", "loggers", "rooms", "paths", "fetch", "spectral", "structure"),
+    *("freezing", "param_groups", "fronts", "feature_store"),
 }
 MAY_IMPORT = {
     "networks": {"networks"},

@@ -3,7 +3,8 @@
     python tests/benchmarks/label_agreement.py checkpoints/cgan_mnist5k/<run id>/last.ckpt
 
 It trains the classifier of digit_quality.py on the whole train split of the data that the checkpoint was trained on,
-whatever `n_images` of it the checkpoint saw, draws EMA samples of all classes in turn and prints what it found. Nothing is asserted: this is a measurement.
+whatever `n_images` of it the checkpoint saw, draws EMA samples of all classes in turn and prints what it found. Nothing
+is asserted: this is a measurement.
 """
 
 import argparse
