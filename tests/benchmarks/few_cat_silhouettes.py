@@ -101,8 +101,9 @@ class Cell:
 
     @property
     def path(self) -> Path:
-        """The CSV; its name holds a hash of all that the scores depend on, code aside."""
-        content = [self.config.read_bytes(), WEIGHTS.read_bytes(), repr((self.options, SAMPLES, EVERY)).encode()]
+        """The CSV; its name holds a hash of all that the scores depend on, code and comments aside."""
+        settings = (yaml.safe_load(self.config.read_text()), self.options, SAMPLES, EVERY)
+        content = [repr(settings).encode(), WEIGHTS.read_bytes()]
         content += [file.read_bytes() for file in sources(self.config)]
         digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in content)).hexdigest()[:10]
         return self.out / f"{self.config.stem}-{self.seed}-{digest}.csv"
