@@ -54,7 +54,7 @@ def make(case: str) -> nn.Module:
     network, arguments = CASES[case]
     made = network(**arguments).train()
     with torch.no_grad():
-        for _ in range(20):  # running statistics that do something
+        for _ in range(5):  # running statistics that do something
             made(*feed(case, made))
     return made.eval()
 
@@ -248,6 +248,25 @@ def test_spectral_norm_still_bounds_an_adapted_layer() -> None:
     for _ in range(50):
         wrapped(torch.zeros(1, 1, 28, 28))
     assert torch.linalg.matrix_norm(wrapped.blocks[1][0].weight.flatten(1), ord=2).item() == pytest.approx(1, abs=0.02)
+
+
+def test_wrapping_does_not_move_singular_vectors() -> None:
+    network = DCGANDiscriminator(28, 1, 4, "spectral").train()
+    before = [buffer.clone() for buffer in network.buffers()]
+    assert before
+    assert all(torch.equal(one, other) for one, other in zip(LowRank(network).buffers(), before, strict=True))
+
+
+def test_after_a_reset_singular_vectors_belong_to_the_new_weights() -> None:
+    torch.manual_seed(0)
+    wrapped = LowRank(DCGANDiscriminator(28, 1, 4, "spectral"), rank=2)
+    for parameter in adapters_of(wrapped).values():
+        nn.init.normal_(parameter)
+    wrapped(torch.zeros(1, 1, 28, 28))
+    wrapped.reset_parameters()
+    for layer in (wrapped.blocks[1][0], wrapped.blocks[2][0]):
+        largest = torch.linalg.matrix_norm(layer.eval().weight.flatten(1), ord=2).item()
+        assert largest == pytest.approx(1, abs=0.1)
 
 
 def test_layers_choose_what_is_adapted() -> None:
