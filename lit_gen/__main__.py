@@ -33,6 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     args = sys.argv[1:] if argv is None else argv
     try:
         run(args)
+    except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except UserError as error:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # every process finds the same mistake, one says it
             sys.stderr.write(f"lit_gen: {error}\n")

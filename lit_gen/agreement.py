@@ -92,6 +92,10 @@ def check_pairs(model: LightningModule) -> None:
 def check_labels(model: LightningModule, networks: Sequence[str]) -> None:
     """Before training a model whose networks may take labels (`model.n_classes` is not None).
 
+    Args:
+        model: About to be trained.
+        networks: Those that have `n_classes`, for the message; empty where the model itself has it.
+
     Raises:
         UserError: The networks take labels that the data's batches do not hold, or know fewer classes than there are.
     """
@@ -106,26 +110,32 @@ def check_labels(model: LightningModule, networks: Sequence[str]) -> None:
     if batch is not None and len(batch) < 2:
         raise labels_missing(model, networks)
     found = getattr(model.trainer.datamodule, "n_classes", 0)
-    options = " ".join(f"--model.{name}.n_classes {found}" for name in networks)
+    options = " ".join(f"{option} {found}" for option in _class_options(networks))
+    knows = "the networks have" if networks else "the model has"
     if found > model.n_classes:
         raise UserError(
-            f"{_name(model)}: the data has {found} classes, the networks have {model.n_classes}.\nType {options}, or "
+            f"{_name(model)}: the data has {found} classes, {knows} {model.n_classes}.\nType {options}, or "
             "take fewer with --data.classes."
         )
     if 0 < found < model.n_classes:
         rank_zero_warn(
-            f"{_name(model)}: the networks have {model.n_classes} classes, the data only {found}: nothing will be "
+            f"{_name(model)}: {knows} {model.n_classes} classes, the data only {found}: nothing will be "
             f"learnt of the others. Type {options}."
         )
 
 
 def labels_missing(model: LightningModule, networks: Sequence[str]) -> UserError:
     """What a batch without labels is answered with."""
-    options = " and ".join(f"--model.{name}" for name in networks)
+    options = " and ".join(_class_options(networks))
     return UserError(
-        f"{_name(model)}: found batches of images alone, expected images and labels: n_classes of {options} is "
-        f"{model.n_classes}.\nType --data.labels true, or use networks without classes."
+        f"{_name(model)}: found batches of images alone, expected images and labels: {options} is {model.n_classes}.\n"
+        f"Type --data.labels true{', or use networks without classes' if networks else ''}."
     )
+
+
+def _class_options(networks: Sequence[str]) -> list[str]:
+    """What a user types to set the number of classes, once for each network, or of the model itself."""
+    return [f"--model.{name}.n_classes" for name in networks] or ["--model.n_classes"]
 
 
 def check_shape(model: LightningModule, made: Sequence[int], maker: str) -> None:

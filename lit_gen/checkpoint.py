@@ -17,6 +17,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_gen.errors import UserError, nearest
+from lit_gen.fronts import weights_follow
 from lit_gen.sampling import add_average, averaged
 
 # The advice to leave networks out of the hyper-parameters would cost the recipe that rebuilds them.
@@ -97,10 +98,11 @@ def load_model(path: str | PathLike[str], device: str = "cpu") -> LightningModul
     import_rooms()
     model_class = import_class(recipe["_class_path"], path, LightningModule)
     try:
-        if "base" in checkpoint:
-            model = _load_adapted(model_class, checkpoint, path, device)
-        else:
-            model = model_class.load_from_checkpoint(path, map_location=device, weights_only=True)
+        with weights_follow():
+            if "base" in checkpoint:
+                model = _load_adapted(model_class, checkpoint, path, device)
+            else:
+                model = model_class.load_from_checkpoint(path, map_location=device, weights_only=True)
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path} could not be rebuilt as {recipe['_class_path']}:\n{error}") from error
     return model.eval()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from argparse import ArgumentError
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,8 +28,8 @@ from lit_gen.config_errors import check_files, explain
 from lit_gen.console import closing_lines, without_chatter
 from lit_gen.errors import UserError
 from lit_gen.loggers import MetricsCSV, WandbMode, WandbRun
-from lit_gen.rooms import import_rooms
 from lit_gen.networks.from_checkpoint import FromCheckpoint
+from lit_gen.rooms import import_rooms
 from lit_gen.run_folder import Record, Run, existing_checkpoint, make_run, new_folder, newest
 from lit_gen.structure import recorded
 
@@ -212,6 +214,11 @@ class LitGenCLI(LightningCLI):
                 self.run.discard()
             if str(error).startswith("Error(s) in loading state_dict"):
                 raise UserError(self._mismatch(error)) from error
+            if str(error).startswith("loaded state dict"):  # of an optimizer
+                raise UserError(
+                    f"{self.run.checkpoint} holds optimizers with other groups of parameters, expected those of this "
+                    "run.\nResume with the Phases and LayerRates that it began with."
+                ) from error
             raise
 
     def _mismatch(self, error: BaseException) -> str:
@@ -229,7 +236,7 @@ class LitGenCLI(LightningCLI):
         """Closes W&B first, so that where to look is the last thing said."""
         files = self._close_loggers("success")
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
-            rank_zero_info(closing_lines(Path(self.run.folder), files))
+            rank_zero_info(closing_lines(Path(self.run.folder), files, bool(getattr(self.model, "modes", True))))
 
     def _close_loggers(self, status: str) -> str | None:
         """Where W&B keeps this run, if it does."""
@@ -258,8 +265,8 @@ def _project_of(config: Path) -> Path:
     return config.parent
 
 
-def run_lightning(args: list[str]) -> None:
-    """`fit`, `validate` or `test` with these arguments.
+def run_lightning(args: list[str], command_line: type[LitGenCLI] = LitGenCLI) -> LitGenCLI:
+    """`fit`, `validate` or `test` with these arguments, by LitGenCLI or a class of it; returns what was run.
 
     Raises:
         UserError: A mistake in the arguments, the configuration or the data.
@@ -268,7 +275,7 @@ def run_lightning(args: list[str]) -> None:
     import_rooms()
     with without_chatter():
         try:
-            LitGenCLI(args)
+            return command_line(args)
         except MisconfigurationException as error:  # Lightning's own word for a user's mistake
             raise UserError(str(error)) from error
         except ArgumentError as error:
@@ -290,11 +297,25 @@ def _user_error_behind(error: BaseException | None) -> UserError | None:
 
 
 def run_function(function: Callable[..., Any], args: list[str]) -> None:
-    """A command of lit_gen/commands, its options made from the function's signature and docstring."""
+    """A command of lit_gen/commands, its options made from the function's signature and docstring.
+
+    One that takes `args` alone reads the command line itself.
+    """
+    if list(inspect.signature(function).parameters) == ["args"]:
+        function(args)
+        return
     parser = Parser(prog=f"python -m lit_gen {function.__name__}", description=function.__doc__.splitlines()[0])
     parser.add_function_arguments(function, as_positional=False)
     try:
-        settings = parser.parse_args(args)
+        settings = parser.parse_args(_with_values(args, function))
     except ArgumentError as error:
         raise UserError(f"{function.__name__}: {explain(str(error))}") from error
     function(**settings.as_dict())
+
+
+def _with_values(args: list[str], function: Callable[..., Any]) -> list[str]:
+    """`--json` alone means `--json=true`, which jsonargparse wants to read."""
+    switches = {f"--{name}" for name, p in inspect.signature(function).parameters.items() if p.default is False}
+    return [
+        f"{arg}=true" if arg in switches and after.startswith("-") else arg for arg, after in pairwise([*args, "--"])
+    ]

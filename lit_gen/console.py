@@ -28,8 +28,10 @@ def without_chatter() -> Iterator[None]:
         logger.addFilter(chatter)
     try:
         with warnings.catch_warnings():
-            # The last: a convolution from one channel has no definite memory format, and DDP minds (harmlessly).
-            for about in (".*LightningCLI's args.*", ".*LeafSpec.*", ".*many workers.*", "Grad strides do not match.*"):
+            # Strides: a convolution from one channel has no definite memory format, and DDP minds (harmlessly). Eval
+            # mode at the start of training is what frozen modules are in.
+            abouts = ("LightningCLI's args", "LeafSpec", "many workers", "Grad strides do not match", "in eval mode")
+            for about in (f".*{words}.*" for words in abouts):
                 warnings.filterwarnings("ignore", message=about)
             yield
     finally:
@@ -51,19 +53,19 @@ def silent() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def closing_lines(folder: Path, wandb_files: str | None) -> str:
-    """Where the samples and the checkpoint are and how to look at the run, in three lines."""
+def closing_lines(folder: Path, wandb_files: str | None, makes_images: bool = True) -> str:
+    """Where the samples (of a model that makes images) and the checkpoint are and how to look at the run."""
     samples, checkpoint, metrics = (_short(folder / name) for name in ("samples", "last.ckpt", "metrics.csv"))
     images = f"{samples}/" if samples.is_dir() else "none (no SampleGrid among the callbacks)"
-    weights = f"{checkpoint}  (more images: python -m lit_gen predict --ckpt_path {checkpoint})"
+    weights = str(checkpoint)
+    if makes_images:
+        weights += f"  (more images: python -m lit_gen predict --ckpt_path {checkpoint})"
     look = f"metrics in {metrics}" if metrics.is_file() else f"{_short(folder)}"
     if wandb_files:
         look = f"wandb leet {_short(Path(wandb_files))}  (upload: wandb sync {_short(Path(wandb_files))})"
     return (
-        f"samples:    {images}\n"
-        f"checkpoint: {weights if checkpoint.is_file() else 'none was written'}\n"
-        f"the run:    {look}"
-    )
+        f"samples:    {images}\n" if makes_images else ""
+    ) + f"checkpoint: {weights if checkpoint.is_file() else 'none was written'}\nthe run:    {look}"
 
 
 def _short(path: Path) -> Path:

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_gen.errors import UserError, nearest
 from lit_gen.paths import cache_folder, find_input, places_searched
-from lit_gen.run_folder import CHECKPOINT
+from lit_gen.run_folder import CHECKPOINT, newest
 
 SUFFIXES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
 
@@ -20,8 +20,9 @@ def local_copy(source: str, asker: str) -> Path:
     """The file of a source: itself where it is local, else a download that is kept in the cache.
 
     Args:
-        source: A path (relative ones also count from the project of the YAML), the folder of a run, an fsspec URL
-            (`https://`, `s3://`, `gs://`, `hf://`...), or `wandb://entity/project/artifact:alias`.
+        source: A path (relative ones also count from the project of the YAML), the folder of a run, that of an
+            experiment (its newest run), an fsspec URL (`https://`, `s3://`, `gs://`, `hf://`...), or
+            `wandb://entity/project/artifact:alias`.
         asker: Whose option it is, for the message.
 
     Raises:
@@ -32,10 +33,15 @@ def local_copy(source: str, asker: str) -> Path:
     if "://" in source:
         return _from_url(source, asker)
     path = find_input(source)
-    if path.is_dir() and (path / CHECKPOINT).is_file():
+    if path.is_dir():
+        newest_run = newest(path.parent, path.name)
+        path = path if newest_run is None or (path / CHECKPOINT).is_file() else newest_run
+    if (path / CHECKPOINT).is_file():
         return path / CHECKPOINT
     if not path.is_file():
-        beside = [file.name for file in path.parent.glob("*") if file.suffix in SUFFIXES] if path.parent.is_dir() else []
+        beside = (
+            [file.name for file in path.parent.glob("*") if file.suffix in SUFFIXES] if path.parent.is_dir() else []
+        )
         raise UserError(
             f"{asker}: no checkpoint at {places_searched(source)}.{nearest(path.name, beside)}\nRuns keep theirs at "
             "checkpoints/<experiment>/<run id>/last.ckpt."
@@ -67,7 +73,9 @@ def _from_url(url: str, asker: str) -> Path:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        bar = TqdmCallback(tqdm_kwargs={"unit": "B", "unit_scale": True, "desc": f"fetching {path.name}", "leave": False})
+        bar = TqdmCallback(
+            tqdm_kwargs={"unit": "B", "unit_scale": True, "desc": f"fetching {path.name}", "leave": False}
+        )
         try:
             system.get_file(remote, str(unfinished), callback=bar)
             unfinished.replace(path)  # several processes may fetch at once; each replaces a whole file by a whole file
@@ -109,7 +117,9 @@ def _from_wandb(source: str, asker: str) -> Path:
     files = sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES)
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
-        raise UserError(f"{asker}: {source} holds {len(files)} checkpoints ({found}), expected one ({', '.join(SUFFIXES)}).")
+        raise UserError(
+            f"{asker}: {source} holds {len(files)} checkpoints ({found}), expected one ({', '.join(SUFFIXES)})."
+        )
     return files[0]
 
 

@@ -38,3 +38,8 @@ def add_average(model: nn.Module, name: str) -> None:
     """Gives the model a sub-module `<name>_ema` that starts as a copy and never takes gradients."""
     if getattr(model, f"{name}_ema", None) is None:
         model.add_module(f"{name}_ema", copy.deepcopy(getattr(model, name)).requires_grad_(False))
+
+
+def is_average(name: str) -> bool:
+    """Whether a dotted name is that of a moving average or of a part of one; these follow by themselves."""
+    return name.split(".")[0].endswith("_ema")

@@ -1,7 +1,8 @@
 """Glob patterns over dotted names: the one way in which everything here addresses modules, parameters and buffers.
 
-A pattern is matched against whole dotted names, with `*` for any characters (dots too), `?` for one and `[0-2]` for one of
-a range; what matches brings everything below it. `discriminator.blocks.[0-2]` is the first three blocks with all layers.
+A pattern is matched against whole dotted names, with `*` for any characters (dots too), `?` for one and `[0-2]` for one
+of a range; what matches brings everything below it: `discriminator.blocks.[0-2]` is the first three blocks with all
+their layers.
 """
 
 from __future__ import annotations

@@ -1,12 +1,17 @@
-"""Spectral-normed layers: their singular vectors are kept from step to step and go stale when a weight is replaced."""
+"""Layers under spectral norm: where their weight really is, and how its singular vectors follow it."""
 
-from __future__ import annotations
-
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 # As many as torch itself spends on a fresh spectral norm.
 _POWER_ITERATIONS = 15
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """The weight that counts: spectral norm and adapters compute `layer.weight` from it, so writing there is lost."""
+    if parametrize.is_parametrized(layer, "weight"):
+        return layer.parametrizations.weight.original
+    return layer.weight
 
 
 def refresh_spectral_norm(layer: nn.Module) -> None:

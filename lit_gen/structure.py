@@ -56,7 +56,7 @@ def _find(recipe: dict[str, Any], module: str, source: str) -> dict[str, Any]:
     place: Any = recipe
     for part in module.split("."):
         options = _init_args(place) if _is_recipe(place) else place
-        networks = [name for name, value in options.items() if _is_recipe(value)]
+        networks = [name for name, value in options.items() if _is_network(value, source)]
         if part not in networks:
             raise UserError(
                 f"{ASKER}: {source} records no network {module!r}"
@@ -69,6 +69,13 @@ def _find(recipe: dict[str, Any], module: str, source: str) -> dict[str, Any]:
 
 def _is_recipe(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("class_path"), str)
+
+
+def _is_network(value: Any, source: str) -> bool:
+    try:
+        return _is_recipe(value) and bool(import_class(value["class_path"], source, nn.Module))
+    except UserError:  # a loss, an optimizer, or a class that is not to be had here
+        return False
 
 
 def _init_args(recipe: dict[str, Any]) -> dict[str, Any]:

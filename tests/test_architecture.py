@@ -10,7 +10,8 @@ from common import REPOSITORY
 # What a room may import of this project; the ground floor (errors, rooms of one file) stands under all of them.
 GROUND = {
     *("errors", "sampling", "pictures", "progress", "agreement", "image_pool", "mixture"),
-    *("selection", "checkpoint", "run_folder", "loggers", "rooms", "paths", "fetch", "spectral"),
+    *("selection", "checkpoint", "run_folder", "loggers", "rooms", "paths", "fetch", "spectral", "structure"),
+    *("freezing", "param_groups", "fronts", "feature_store"),
 }
 MAY_IMPORT = {
     "networks": {"networks"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,9 @@ def test_overview_needs_no_torch() -> None:
 
 
 def test_commands_have_the_names_of_their_files() -> None:
-    assert set(own_commands()) == {"list", "merge", "predict"}
+    assert {"inspect", "list", "plan", "predict"} <= set(own_commands())
+    for name in own_commands():
+        assert inspect.isfunction(getattr(import_module(f"lit_gen.commands.{name}"), name))
 
 
 def test_every_public_class_and_its_options_are_documented() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from common import REPOSITORY, newest_run
 from makers import make_cifar10, make_photos, make_wheel, trust
 
+import lit_gen
 from datamodules import animal_silhouettes
 from lit_gen.__main__ import main
 
@@ -49,17 +51,27 @@ STAND_INS = {
 def test_experiment_trains_and_predicts(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = yaml.safe_load(config.read_text())["data"]["class_path"]
     monkeypatch.setenv("LIT_GEN_CACHE", str(tmp_path / "cache") if data in STAND_INS else _session_cache())
-    options = STAND_INS.get(data, lambda *_: [])(tmp_path, monkeypatch)
-    options += ["--data.batch_size=4", "--model.max_images=8", "--trainer.limit_val_batches=1"]
+    stand_in = STAND_INS.get(data, lambda *_: [])(tmp_path, monkeypatch)
+    options = [*stand_in, "--data.batch_size=4", "--model.max_images=8", "--trainer.limit_val_batches=1"]
     monkeypatch.chdir(tmp_path)  # a config works from anywhere
-    main(["fit", f"--config={config}", "--trainer.default_root_dir=runs", *options])
-    folder = newest_run(tmp_path / "runs")
+    for source in sources_of(config):
+        main(["fit", f"--config={source}", *options])
+    main(["fit", f"--config={config}", *options])
+    folder = newest_run(tmp_path / "checkpoints")
     assert folder.parent.name == config.stem
     state = torch.load(folder / "last.ckpt", weights_only=True)
     assert state["images_seen"] == 8
     assert all(value.isfinite().all() for value in state["state_dict"].values() if value.is_floating_point())
+    if not lit_gen.load(folder / "last.ckpt").modes:  # a classifier, say
+        return
     main(["predict", f"--ckpt_path={folder}", "--n=2", "--out=made"])
     assert {path.name for path in Path("made").iterdir()} == {"000000.png", "000001.png", "grid.png"}
+
+
+def sources_of(config: Path) -> list[Path]:
+    """The experiments whose runs this one begins from: their YAML stands beside it, and their runs in checkpoints/."""
+    named = re.findall(r"source: checkpoints/(\w+)\b(?!\.)", config.read_text())
+    return [config.with_name(f"{name}.yaml") for name in dict.fromkeys(named)]
 
 
 def _session_cache() -> str:

@@ -128,6 +128,41 @@ def test_each_family_keeps_what_is_its_own(both: Ran) -> None:
             assert all(torch.equal(now["pools at first"][name], then["pools"][name]) for name in "ab")
 
 
+@pytest.mark.parametrize(
+    ("family", "begun", "frozen"), [("gan", "generator.blocks.1", "generator.blocks"), ("vae", "decoder", "encoder")]
+)
+def test_the_ranks_stay_equal_when_what_was_frozen_begins_to_learn(
+    family: str, begun: str, frozen: str, tmp_path: Path
+) -> None:
+    """DDP forgets what is frozen when it wraps: let loose later, its gradients would not be averaged."""
+    reinit = ["--trainer.callbacks+=ReinitModules", f"--trainer.callbacks.modules=[{begun}]"]
+    freeze = ["--trainer.callbacks+=FreezeModules", f"--trainer.callbacks.modules=[{frozen}]"]
+    found = {}
+    for until in (80, 160):
+        folder = tmp_path / str(until)
+        folder.mkdir()
+        ran = run(family, folder, *reinit, *freeze, f"--trainer.callbacks.until={until}")
+        first, second = ran.ranks
+        for name, value in first["state"].items():
+            assert torch.equal(value, second["state"][name]), name
+        found[until] = first["state"]
+    parts = [name for name in found[80] if name.startswith(f"{frozen}.") and name.endswith("weight")]
+    assert parts
+    assert not any(torch.equal(found[80][name], found[160][name]) for name in parts)
+
+
+@pytest.mark.parametrize("family", ["gan", "cyclegan"])
+def test_regularisers_towards_the_source_keep_the_ranks_equal(family: str, tmp_path: Path) -> None:
+    """The source, the Fisher information and the batches that features are compared in: each rank has its own."""
+    stack = ["L2SP", "EWC", "CrossDomainConsistency", "FeatureDistillation"]
+    options = [f"--trainer.callbacks+={name}" for name in stack]
+    options.insert(2, "--trainer.callbacks.n_samples=4")
+    ran = run(family, tmp_path, *options)
+    first, second = (rank["state"] for rank in ran.ranks)
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert {key.split(" of ")[0] for key in ran.checkpoint()["callbacks"]} >= set(stack)
+
+
 def test_one_process_is_left_alone() -> None:
     class Trainer:
         world_size = 1

@@ -20,9 +20,9 @@ class AdapterCheckpoint(Callback):
 
     A few percent of a checkpoint where all but the adapters is frozen, statistics included (Hu et al. 2021, section
     4.2), and as good to load: `lit_gen.load` and `predict` read the rest from the source, which has to be the same
-    file, at its place or beside `adapters.ckpt`. It holds the averaged weights where there are any, and no optimizers: a run
-    goes on from `last.ckpt`. What was trained besides the adapters is stored too, so that images are the same in any
-    case.
+    file, at its place or beside `adapters.ckpt`. It holds the averaged weights where there are any, and no optimizers:
+    a run goes on from `last.ckpt`. What was trained besides the adapters is stored too, so that images are the same in
+    any case.
 
     Args:
         exclude: Globs of networks that no image needs: they come back as the source has them, or untrained where it

@@ -28,8 +28,9 @@ class LoadWeights(Callback):
     `lineage.json`, and both in the checkpoint and in W&B.
 
     Args:
-        source: Checkpoint of any run, .pt or .pth state dict, or .safetensors: a path, the folder of a run, an fsspec
-            URL (https://, s3://, gs://, hf://), or wandb://entity/project/artifact:alias.
+        source: Checkpoint of any run, .pt or .pth state dict, or .safetensors: a path, the folder of a run or of an
+            experiment (its newest run), an fsspec URL (https://, s3://, gs://, hf://), or
+            wandb://entity/project/artifact:alias.
         include: Globs of what to load, such as [generator, "discriminator.blocks.[0-2]"]; all by default.
         exclude: Globs of what not to load; what of the source is to be left unused may be named here too.
         rename: Regular expressions over the source's names and what replaces them, in order: {"^module.": ""}.
@@ -97,7 +98,9 @@ class LoadWeights(Callback):
         class_names = list(getattr(trainer.datamodule, "class_names", None) or [])
         plan = self.plan(pl_module, source, class_names)
         _mark_reinitialised(plan, trainer, pl_module)
-        rank_zero_info(f"LoadWeights: {source.spec} ({source.family}) into {type(pl_module).__name__}\n{plan.overview()}")
+        rank_zero_info(
+            f"LoadWeights: {source.spec} ({source.family}) into {type(pl_module).__name__}\n{plan.overview()}"
+        )
         _warn_of_renumbered(source.class_names, class_names)
         apply_plan(plan, pl_module)
         self.entry = lineage.entry(source, plan.summary())
@@ -121,8 +124,8 @@ class LoadWeights(Callback):
         place, folder = find_input(self.source).resolve(), Path(trainer.default_root_dir).resolve()
         if place == folder or folder in place.parents:
             raise UserError(
-                f"LoadWeights: the source {self.source} is this run's own output. To go on with the run take LoadWeights "
-                "out, or leave --ckpt_path out to begin a new run from it."
+                f"LoadWeights: the source {self.source} is this run's own output. To go on with the run take "
+                "LoadWeights out, or leave --ckpt_path out to begin a new run from it."
             )
 
     def _write_down(self, plan: Plan, trainer: Trainer) -> None:
@@ -147,7 +150,7 @@ def _warn_of_renumbered(old: Sequence[str], new: Sequence[str]) -> None:
     if len(old) == len(new) and set(old) == set(new) and list(old) != list(new):
         rank_zero_warn(
             f"LoadWeights: the source has its classes in the order {', '.join(old)}, the data in the order "
-            f"{', '.join(new)}: each takes another's place. Type --data.classes \"[{', '.join(old)}]\"."
+            f'{", ".join(new)}: each takes another\'s place. Type --data.classes "[{", ".join(old)}]".'
         )
 
 

@@ -96,6 +96,7 @@ class CycleGAN(LightningModule):
         self.gradient_clip = gradient_clip
         self.pools = {"a": ImagePool(pool_size), "b": ImagePool(pool_size)}
         self.images_seen = 0
+        self.regularisers: list[Any] = []  # callbacks towards a source, during fit; see SourceRegulariser
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         check_clipping_precision(self)
@@ -127,6 +128,8 @@ class CycleGAN(LightningModule):
                 identity_l1 = F.l1_loss(idt_a, real_a) + F.l1_loss(idt_b, real_b)
                 loss_g = loss_g + self.cycle_weight * self.identity_weight * identity_l1
                 metrics["identity_l1"] = identity_l1 / 2
+            for regulariser in self.regularisers:
+                loss_g = loss_g + regulariser("generator_ab", "generator_ba")
             metrics |= self.update("generators", optimizer_g, loss_g)
 
         # max over both discriminators of eq. 1: reals up, fakes of now and then down.
@@ -136,19 +139,25 @@ class CycleGAN(LightningModule):
             fake_logits_b = self.discriminator_b(self.pools["b"].exchange(fake_b))
             loss_d_a = self.loss.discriminator_loss(real_logits_a, fake_logits_a)
             loss_d_b = self.loss.discriminator_loss(real_logits_b, fake_logits_b)
-            metrics |= self.update("discriminators", optimizer_d, loss_d_a + loss_d_b)
+            loss_d = loss_d_a + loss_d_b
+            for regulariser in self.regularisers:
+                loss_d = loss_d + regulariser("discriminator_a", "discriminator_b")
+            metrics |= self.update("discriminators", optimizer_d, loss_d)
 
         if writes_now(self.trainer):
             metrics |= {"generator_loss": loss_g, "cycle_l1": cycle_l1 / 2}
             metrics |= {"discriminator_a_loss": loss_d_a, "discriminator_b_loss": loss_d_b}
             metrics |= self.accuracies("a", real_logits_a, fake_logits_a)
             metrics |= self.accuracies("b", real_logits_b, fake_logits_b)
+            metrics |= {regulariser.name: regulariser.value for regulariser in self.regularisers}
             self.log_dict({f"train/{name}": value.detach() for name, value in metrics.items()})
         count_images(self, len(real_a))
 
     def update(self, name: str, optimizer: LightningOptimizer, loss: Tensor) -> dict[str, Tensor]:
         """One step down the gradient of `loss`; the gradient's norm where it is going to be logged."""
         optimizer.zero_grad()
+        if not loss.requires_grad:  # all that it would teach is frozen
+            return {}
         self.manual_backward(loss)
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         norm = {f"{name}_gradient_norm": gradient_norm(parameters)} if writes_now(self.trainer) else {}
@@ -198,6 +207,24 @@ class CycleGAN(LightningModule):
             logits = getattr(self, f"discriminator_{domain}")(real.to(self.device))
             accuracy = (logits > self.loss.boundary).float().mean()
             self.log(f"val/train_real_accuracy_{domain}", accuracy, batch_size=n, sync_dist=True)
+
+    def own_losses(self, n: int) -> Iterator[Tensor]:
+        """Both generators' adversarial loss of each of n pairs of train images, chosen by the CPU's random stream.
+
+        Raises:
+            UserError: The data shows no train images before training.
+        """
+        train_set = getattr(self.trainer.datamodule, "train_set", None)
+        if not train_set:
+            raise UserError(
+                "CycleGAN: its own images are translations of train images, and there is no data module with a "
+                "`train_set` to take them from. Train with one, --data UnpairedFolders, say."
+            )
+        for row in torch.randint(len(train_set), (n,)).tolist():
+            real_a, real_b = (images.to(self.device) for images in rows_of(train_set, [row]))
+            game_a = self.loss.generator_loss(self.discriminator_a(self.generator_ba(real_b)))
+            game_b = self.loss.generator_loss(self.discriminator_b(self.generator_ab(real_a)))
+            yield game_a + game_b
 
     def translate(self, x: Tensor, to: str = "b") -> Tensor:
         """Images of one domain as the other would have them: EMA weights, eval mode, and both put back.

@@ -38,7 +38,7 @@ class GAN(LightningModule):
     Args:
         generator: `G(z) -> images` in [-1, 1]; exposes `latent_dim`.
         discriminator: `D(images) -> logits`. It may have a frozen front `features(images)`; then `D` takes what the
-            front returns, and the front sees each fake only once for both updates.
+            front returns, the front sees each fake only once for both updates, and penalties act on what it returns.
         loss: Adversarial loss; the non-saturating one by default.
         generator_optimizer: Optimizer of the generator; Adam(2e-4, betas (0.5, 0.999)) by default.
         discriminator_optimizer: Optimizer of the discriminator; the same default.
@@ -52,6 +52,7 @@ class GAN(LightningModule):
     modes = ("sample",)
     image_shape: tuple[int, int, int] | None = None  # of the data that it was trained on
     class_names: list[str] = []
+    batches_hold_features = False  # instead of images, where FeatureCache has computed what the front makes of them
 
     def __init__(
         self,
@@ -85,6 +86,7 @@ class GAN(LightningModule):
         self.gradient_clip = gradient_clip
         self.accumulate_batches = accumulate_batches
         self.images_seen = 0
+        self.regularisers: list[Any] = []  # callbacks towards a source, during fit; see SourceRegulariser
         self.progress: dict[str, Tensor] = {}  # the latest of what is logged; G has no turn in every step
 
     def setup(self, stage: str) -> None:
@@ -118,24 +120,35 @@ class GAN(LightningModule):
 
         # max_D: reals up, fakes down (algorithm 1, the inner step).
         with self.updating(optimizer_d, "discriminator", steps):
-            judged_real = self.discriminator(front(real), *cond)
+            real_features = real if self.batches_hold_features else front(real)
+            judged_real = self.discriminator(real_features, *cond)
             judged_fake = self.discriminator(fake_features.detach(), *cond)
             loss_d = self.loss.discriminator_loss(judged_real, judged_fake, *cond)
             for penalty in self.penalties:
                 if update % penalty.every == 0:
-                    loss_d = loss_d + penalty.every * penalty(self.discriminator, real, fake.detach(), *cond)
-            self.manual_backward(loss_d / self.accumulate_batches)
+                    penalized = penalty(self.discriminator, real_features, fake_features.detach(), *cond)
+                    loss_d = loss_d + penalty.every * penalized
+            for regulariser in self.regularisers:
+                loss_d = loss_d + regulariser("discriminator")
+            self.descend(loss_d)
 
         # min_G: through the discriminator that has just learnt, whose own weights take no gradient here.
         if generators_turn:
             with self.updating(optimizer_g, "generator", steps):
                 loss_g = self.loss.generator_loss(self.discriminator(fake_features, *cond), *cond)
-                self.manual_backward(loss_g / self.accumulate_batches)
+                for regulariser in self.regularisers:
+                    loss_g = loss_g + regulariser("generator")
+                self.descend(loss_g)
             self.progress["train/generator_loss"] = loss_g.detach()
 
         if writes_now(self.trainer):
             self.log_progress(loss_d, logits_of(judged_real), logits_of(judged_fake))
         count_images(self, len(real))
+
+    def descend(self, loss: Tensor) -> None:
+        """Adds a loss's gradient to those of this update; there is none where the whole network is frozen."""
+        if loss.requires_grad:
+            self.manual_backward(loss / self.accumulate_batches)
 
     @contextmanager
     def updating(self, optimizer: LightningOptimizer, name: str, steps: bool) -> Iterator[None]:
@@ -143,7 +156,7 @@ class GAN(LightningModule):
         network = getattr(self, name)
         with self.toggled_optimizer(optimizer):
             yield
-            if steps:
+            if steps and any(parameter.grad is not None for parameter in network.parameters()):
                 if writes_now(self.trainer):
                     self.progress[f"train/{name}_gradient_norm"] = gradient_norm(network.parameters())
                 if self.gradient_clip is not None:
@@ -159,6 +172,7 @@ class GAN(LightningModule):
             "train/fake_logits": fake_logits.detach().mean(),
             "train/real_accuracy": (real_logits > self.loss.boundary).float().mean(),
             "train/fake_accuracy": (fake_logits < self.loss.boundary).float().mean(),
+            **{f"train/{regulariser.name}": regulariser.value for regulariser in self.regularisers},
         }
         self.log_dict(self.progress)
 
@@ -174,7 +188,7 @@ class GAN(LightningModule):
         real, *cond = batch
         front = getattr(self.discriminator, "features", unchanged)
         z = torch.randn(len(real), self.generator.latent_dim, device=self.device)
-        judged_real = self.discriminator(front(real), *cond)
+        judged_real = self.discriminator(real if self.batches_hold_features else front(real), *cond)
         judged_fake = self.discriminator(front(averaged(self, "generator")(z, *cond)), *cond)
         metrics = {
             f"{split}/discriminator_loss": self.loss.discriminator_loss(judged_real, judged_fake, *cond),
@@ -193,6 +207,19 @@ class GAN(LightningModule):
         logits = logits_of(self.discriminator(getattr(self.discriminator, "features", unchanged)(real), *cond))
         accuracy = (logits > self.loss.boundary).float().mean()
         self.log("val/train_real_accuracy", accuracy, batch_size=n, sync_dist=True)
+
+    def own_losses(self, n: int) -> Iterator[Tensor]:
+        """The generator's loss of each of n images of its own, by the discriminator as it is; z comes from the CPU."""
+        front = getattr(self.discriminator, "features", unchanged)
+        given = (draw_latents(n, self.generator.latent_dim), *self.conditions(n))
+        for z, *cond in zip(*(values.to(self.device).split(1) for values in given), strict=True):
+            judged = self.discriminator(front(self.generator(z, *cond)), *cond)
+            yield self.loss.generator_loss(judged, *cond)
+
+    @property
+    def front(self) -> nn.Module | None:
+        """What images pass before the discriminator's trainable part, if there is such a thing."""
+        return getattr(self.discriminator, "features", None)
 
     def conditions(self, n: int, labels: Any = None) -> tuple[Tensor, ...]:
         """What the networks get beside z and the images, n of each: nothing here."""

@@ -90,6 +90,7 @@ class VAE(LightningModule):
         self.n_classes: int | None = getattr(encoder, "n_classes", None)
         self.mixture = Mixture(mixture_components, decoder.latent_dim)
         self.images_seen = 0
+        self.regularisers: list[Any] = []  # callbacks towards a source, during fit; see SourceRegulariser
         self.mu_sums: list[Tensor] = []  # of the split that is being judged: count, sum, sum of squares
 
     def setup(self, stage: str) -> None:
@@ -107,10 +108,13 @@ class VAE(LightningModule):
         log_likelihood, kl, _ = self.terms((self.encoder, self.decoder, self.likelihood), *self.given(batch))
         log_likelihood, beta = log_likelihood.mean(), self.beta_at(self.images_seen)
         loss = beta * with_free_bits(kl, self.free_bits) - log_likelihood
+        for regulariser in self.regularisers:
+            loss = loss + regulariser(*PARTS)
         if self.writes_now():
             kl_of_image = kl.detach().sum(1).mean()
             self.log_bound("train", batch[0], log_likelihood.detach(), kl_of_image)
             self.log("train/beta", beta)
+            self.log_dict({f"train/{regulariser.name}": regulariser.value for regulariser in self.regularisers})
         count_images(self, len(batch[0]))
         return loss
 
@@ -222,6 +226,15 @@ class VAE(LightningModule):
                 log_p_x = likelihood.log_prob(x.repeat(several, 1, 1, 1), raw).view(several, -1)
                 log_weights.append(log_p_x + log_normal(z) - log_normal(z, mu, logvar))
         return importance_weighted_bound(torch.cat(log_weights))
+
+    def own_losses(self, n: int) -> Iterator[Tensor]:
+        """-ELBO in nats of each of n images of the decoder's own, at beta = 1; z and noise come from the CPU."""
+        latents, noise = (draw_latents(n, self.decoder.latent_dim).to(self.device).split(1) for _ in range(2))
+        for z, draw, *cond in zip(latents, noise, *(values.split(1) for values in self.conditions(n)), strict=True):
+            with torch.no_grad():
+                images = self.likelihood.mean(self.decoder(z, *cond))
+            log_likelihood, kl, _ = self.terms((self.encoder, self.decoder, self.likelihood), images, *cond, noise=draw)
+            yield kl.sum() - log_likelihood.sum()
 
     def draw_posterior(self, batch: tuple[Tensor, ...]) -> Tensor:
         """z ~ q(z|x) of each image of a batch, (B, Z), by the EMA encoder."""

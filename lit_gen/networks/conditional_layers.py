@@ -32,6 +32,8 @@ class ConditionalBatchNorm2d(nn.Module):
         n_classes: Number of classes.
     """
 
+    normalizes = True  # what freezes all but the normalisations leaves its gain and bias free
+
     def __init__(self, channels: int, n_classes: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, affine=False)

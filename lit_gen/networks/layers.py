@@ -1,11 +1,11 @@
 """What the networks share: size checks, spectral norm, and initialisation that also reaches spectral-normed weights."""
 
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from lit_gen.errors import UserError
 from lit_gen.spectral import refresh_spectral_norm
+from lit_gen.spectral import weight_of as weight_of
 
 
 def check_images(network: nn.Module, image_size: int, sizes: tuple[int, ...], channels: int) -> None:
@@ -59,13 +59,6 @@ def check_normalization(network: nn.Module, normalization: str) -> None:
             f"{type(network).__name__}: found normalization {normalization!r}, expected none, batch or spectral.\n"
             "Type normalization: spectral, say."
         )
-
-
-def weight_of(layer: nn.Module) -> Tensor:
-    """The weight that counts: spectral norm and adapters compute `layer.weight` from it, so writing there is lost."""
-    if parametrize.is_parametrized(layer, "weight"):
-        return layer.parametrizations.weight.original
-    return layer.weight
 
 
 def spectral_normed(layer: nn.Module) -> nn.Module:

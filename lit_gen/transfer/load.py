@@ -48,12 +48,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Target:
-    """A tensor of the model: its key in the state dict, its name without wrappers, and the module that holds it."""
+    """A tensor of the model: its key in the state dict, its name without wrappers, and the module that holds it.
+
+    Those of an adapter begin as the identity: no source has them, and whoever names an adapter in YAML has declared so.
+    """
 
     key: str
     name: str
     tensor: Tensor
     layer: nn.Module
+    adapter: bool
 
     def among(self, patterns: Iterable[str]) -> bool:
         """Whether a pattern matches either of its names."""
@@ -97,7 +101,8 @@ def make_plan(model: nn.Module, source: Source, request: Request, asker: str = "
     parts = {target.name.split(".")[0] for target in wanted}
     for name, found in [*offered.items(), *((found, found) for found in spare)]:
         tensor = source.tensors[found]
-        rows.append(Row(name, UNUSED, None, list(tensor.shape), found, size=tensor.numel()))
+        average = "its average is taken" if found in spare and request.prefer_ema else None
+        rows.append(Row(name, UNUSED, None, list(tensor.shape), found, average, size=tensor.numel()))
         declared = found in spare or name in refused or matches_any(name, request.exclude) or (
             request.include is not None and not matches_any(name, request.include)
         ) or _of_the_run(name, model)  # fmt: skip
@@ -128,10 +133,11 @@ def model_tensors(model: nn.Module) -> list[Target]:
     """Every tensor of a model's state dict with the module that it belongs to."""
     state = model.state_dict(keep_vars=True)
     names = canonical_names(state)
+    adapters = tuple(f"{name}." for name, module in model.named_modules() if getattr(module, "adapter", False))
     found = []
     for key, tensor in state.items():
         owner = key.partition(".parametrizations.")[0] if ".parametrizations." in key else key.rpartition(".")[0]
-        found.append(Target(key, names[key], tensor, model.get_submodule(owner)))
+        found.append(Target(key, names[key], tensor, model.get_submodule(owner), key.startswith(adapters)))
     return found
 
 
@@ -153,7 +159,9 @@ def source_names(source: Source, request: Request, asker: str) -> tuple[dict[str
         try:
             new = {found: re.sub(pattern, replacement, name) for found, name in names.items()}
         except (re.error, IndexError) as error:
-            raise UserError(f"{asker}: rename {pattern!r} -> {replacement!r} is no regular expression: {error}") from error
+            raise UserError(
+                f"{asker}: rename {pattern!r} -> {replacement!r} is no regular expression: {error}"
+            ) from error
         if new == names:
             raise UserError(
                 f"{asker}: rename {pattern!r} changes none of the source's names, such as {next(iter(names.values()))}."
@@ -187,7 +195,7 @@ def _match(
         row.status, row.policy = ADAPTED, POWER_ITERATION
         return None
     if row.source_name is None:
-        if not (target.among(request.as_built) or _is_adapter(target)):
+        if not (target.among(request.as_built) or target.adapter):
             offences.append((target.key, "not in the checkpoint"))
         return None
     old = source.tensors[row.source_name]
@@ -222,15 +230,6 @@ def _is_derived(row: Row, before: Sequence[Row]) -> bool:
     stem = row.name.partition(".parametrizations.")[0]
     weight = next(r for r in before if r.name.startswith(f"{stem}.parametrizations.") and r.name.endswith(".original"))
     return weight.status in (ADAPTED, REINITIALISED) or (weight.status == COPIED and row.source_name is None)
-
-
-def _is_adapter(target: Target) -> bool:
-    """Adapters begin as the identity: a source never has them, and naming one in YAML declares it."""
-    owner = target.layer
-    path = target.key.partition(".parametrizations.")[2].split(".")
-    if len(path) > 1 and path[1].isdigit():
-        owner = owner.parametrizations[path[0]][int(path[1])]
-    return getattr(owner, "adapter", False)
 
 
 def _check_patterns(targets: Sequence[Target], offered: Mapping[str, str], request: Request, asker: str) -> None:

@@ -52,7 +52,7 @@ class Plan:
     Attributes:
         source: What identifies the source: path, sha256, run_id, images_seen and so on.
         rows: One for each tensor of the model, then those that only the source has.
-        values: For each name in the model, the tensor that it gets; on the meta device in a plan that is only looked at.
+        values: What each tensor of the model gets; on the meta device in a plan that is only looked at.
     """
 
     source: dict[str, Any]

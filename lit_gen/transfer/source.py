@@ -27,6 +27,7 @@ class Source:
         images_seen: Of that model; None where the file does not say.
         class_names: Of the data that it learned from.
         run: Its run's `id` and `experiment`.
+        metrics: The last that were logged before it was written.
         lineage: What it came from itself, as its checkpoint has it.
         sha256: Checksum of the file, where it was asked for.
     """
@@ -38,6 +39,7 @@ class Source:
     images_seen: int | None = None
     class_names: list[str] = field(default_factory=list)
     run: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     lineage: list[dict[str, Any]] = field(default_factory=list)
     sha256: str = ""
 
@@ -80,6 +82,7 @@ def open_source(spec: str, asker: str, trust: bool = False) -> Source:
         images_seen=held["images_seen"],
         class_names=list(data.get("class_names", [])),
         run=held.get("run", {}),
+        metrics=held.get("metrics", {}),
         lineage=held.get("lineage", []),
         sha256=sha256(path),
     )

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/label_agreement.py checkpoints/cgan_mnist5k/<run id>/last.ckpt
 
-It trains the classifier of digit_quality.py on the train split of the data that the checkpoint was trained on, draws
-EMA samples of all classes in turn and prints what it found. Nothing is asserted: this is a measurement.
+It trains the classifier of digit_quality.py on the whole train split of the data that the checkpoint was trained on,
+whatever `n_images` of it the checkpoint saw, draws EMA samples of all classes in turn and prints what it found. Nothing
+is asserted: this is a measurement.
 """
 
 import argparse
@@ -38,7 +39,9 @@ def main() -> None:
     model = lit_gen.load(arguments.checkpoint)
     (wanted,) = model.conditions(arguments.n)
     samples = model.sample(arguments.n, wanted, seed=arguments.seed).cpu()
-    reals = load_reals(load_data(arguments.checkpoint))
+    data = load_data(arguments.checkpoint)
+    data.n_images = None
+    reals = load_reals(data)
     classifier = train_classifier(reals.train_images, reals.train_labels, epochs=arguments.epochs)
 
     real = log_probabilities(classifier, reals.held_out_images)
