@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import lit_gen.networks
 from lit_gen.errors import UserError
 from lit_gen.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from lit_gen.networks.features import NetworkFeatures
 from lit_gen.networks.low_rank import LowRank
 from lit_gen.networks.miner import Miner
 from lit_gen.networks.mlp import MLPGenerator
@@ -34,6 +35,9 @@ def find_cases() -> dict[str, tuple[type[nn.Module], dict[str, object]]]:
                 continue
             names = inspect.signature(item).parameters
             tiny = {key: value for key, value in TINY.items() if key in names}
+            if "features" in names:
+                tiny |= {"features": NetworkFeatures(DCGANDiscriminator(28, 1, 2)), "hidden": 6}
+                tiny = {key: value for key, value in tiny.items() if key in names}
             variants: dict[str, dict[str, object]] = {"": {}}
             if "normalization" in names:
                 variants = {f"-{value}": {"normalization": value} for value in ("none", "batch", "spectral")}
@@ -52,7 +56,7 @@ WRAPPERS = {"ScaleAndShift": ScaleAndShift, "LowRank": lambda network: LowRank(n
 def make(case: str) -> nn.Module:
     torch.manual_seed(0)
     network, arguments = CASES[case]
-    made = network(**arguments).train()
+    made = network(**copy.deepcopy(arguments)).train()
     with torch.no_grad():
         for _ in range(5):  # running statistics that do something
             made(*feed(case, made))
@@ -71,6 +75,8 @@ def feed(case: str, network: nn.Module) -> tuple[Tensor, ...]:
     classes = getattr(network, "n_classes", None)
     labels = () if classes is None else (torch.arange(3) % classes,)
     first = torch.randn(3, network.latent_dim) if mines(case) else torch.rand(3, 1, 28, 28) * 2 - 1
+    if case.startswith("FeatureDiscriminator"):
+        first = network.features(first).detach()
     return first, *labels
 
 
@@ -150,7 +156,8 @@ def test_reset_reaches_the_inner_network_and_makes_the_adapters_silent(wrapper: 
         for parameter in wrapped.parameters():
             parameter.fill_(7.0)
     wrapped.reset_parameters()
-    assert not [name for name, parameter in wrapped.named_parameters() if (parameter == 7).all()]
+    left = [name for name, parameter in wrapped.named_parameters() if (parameter == 7).all()]
+    assert all("features." in name for name in left)  # a frozen front stays as it was
     plain = make(case)
     plain.load_state_dict(plain_state(wrapped))
     inputs = feed(case, plain)
