@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=2 python tests/benchmarks/backbone.py
 
-Random images; one warm-up, then the median of 5 batches of 32; the epochs are those of a linear Classifier on 512 images.
+Random images; one warm-up, then the median of 5 batches of 32; the epochs are those of a linear Classifier on 256
+images.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lit_gen.callbacks.feature_cache import FeatureCache
 from lit_gen.models.classifier import Classifier
 from lit_gen.networks.features import ImageNetFeatures
 
-BATCH, SIZES = 32, (64, 128, 224)
+BATCH, SIZES = 32, (64, 128)
 QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 
 
@@ -38,13 +39,13 @@ class Images(Dataset):
 
 
 class Data(LightningDataModule):
-    """512 train images."""
+    """256 train images."""
 
     n_classes = 2
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.train_set = Images(512, size)
+        self.train_set = Images(256, size)
 
     def train_dataloader(self) -> DataLoader:
         return DataLoader(self.train_set, BATCH, shuffle=True, collate_fn=lambda batch: batch)
@@ -93,7 +94,7 @@ def main() -> None:
             trainer.fit(Classifier(ImageNetFeatures(output="mean"), n_classes=2), datamodule=Data(128))
             spent = [f"{end - start:.2f}" for start, end in zip(epochs.marks, epochs.marks[1:], strict=False)]
             what = "with" if callbacks else "without"
-            print(f"512 images of 128 pixels {what} FeatureCache: {spent[0]} s before, epochs {', '.join(spent[1:])} s")
+            print(f"256 images of 128 pixels {what} FeatureCache: {spent[0]} s before, epochs {', '.join(spent[1:])} s")
 
 
 if __name__ == "__main__":
