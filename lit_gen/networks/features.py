@@ -129,9 +129,8 @@ class ImageNetFeatures(FrozenFeatures):
         output: `maps` as they are, or their `mean` over height and width.
         input_size: Images are brought to this height and width first; None takes them as they are. ImageNet's had 224;
             small images say more at 2 or 4 times their size.
-        normalize: The channels of each place get mean square 1 (Zhang et al. 2018, arXiv:1801.03924, eq. 1, up to a
-            constant). As they come their root mean square is 12 at stride 4 and 0.6 at the end, and a discriminator of the former
-            is certain before the generator has begun.
+        normalize: The channels of each place get mean square 1 (as in Zhang et al. 2018, arXiv:1801.03924, eq. 1). As
+            they come it is 150 at stride 4, and a discriminator is certain before the generator has begun.
 
     Raises:
         UserError: An argument is outside these ranges, or the package is missing.
@@ -199,7 +198,7 @@ def shaped(x: Tensor, output: str) -> Tensor:
 
 
 def image_like(network: nn.Module) -> Tensor:
-    """A black image of the size that a network says it takes, 64 pixels where it does not say, on its device."""
+    """A black image of the size that a network says it takes, 64 pixels where it does not say."""
     size = getattr(network, "image_size", 64)
     return torch.zeros(1, getattr(network, "channels", 3), size, size)
 
