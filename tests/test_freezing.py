@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from tiny_models import FAMILIES
 from tiny_networks import NETWORKS, ROLES, made
 from torch import nn
 
 from lit_gen.errors import UserError
-from lit_gen.freezing import preset_parts
+from lit_gen.freezing import hold, preset_parts
 
 
 def weights(model: nn.Module) -> set[str]:
@@ -88,3 +89,17 @@ def test_both_of_a_cyclegan_and_whatever_else_a_model_has(family: str) -> None:
         assert {name.split(".")[0] for name in both} == {
             name for name, _ in model.named_children() if name.startswith(("generator", "discriminator"))
         }
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
+def test_neither_stale_gradients_nor_momentum_nor_weight_decay_move_what_is_frozen(optimizer) -> None:
+    layer = nn.Linear(2, 2)
+    momentum = {"momentum": 0.9} if optimizer is torch.optim.SGD else {}
+    steps = optimizer(layer.parameters(), lr=0.1, weight_decay=0.1, **momentum)
+    for frozen in ((), {"weight"}, {"weight"}):
+        before = layer.weight.detach().clone()
+        hold({"": layer}, dict(layer.named_parameters()), frozen)
+        if not frozen:
+            layer(torch.ones(1, 2)).sum().backward()
+        steps.step()
+        assert torch.equal(layer.weight, before) == bool(frozen)

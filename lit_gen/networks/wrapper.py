@@ -55,5 +55,10 @@ class Wrapper(nn.Module, ABC):
             self.network.init_layer(layer)
 
     def reset_parameters(self, part: nn.Module | None = None) -> None:
-        """Initialise `part` of this network in place, by default all of it, the inner network too."""
-        reset(self, part)
+        """Initialise `part` of this network in place, by default the adapters and what the inner network resets."""
+        if part is not None and part is not self:
+            return reset(self, part)
+        for layer in self.modules():
+            if getattr(layer, "adapter", False):
+                layer.reset_parameters()
+        return self.network.reset_parameters()  # it knows what of it is not to be touched, such as a frozen front

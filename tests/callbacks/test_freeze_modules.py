@@ -69,26 +69,13 @@ def test_a_parameter_is_frozen_alone_and_an_excluded_one_is_free() -> None:
     assert still == {"generator.blocks.0.0.weight", "generator.blocks.1.0.weight"}
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
-def test_neither_momentum_nor_weight_decay_moves_it(optimizer) -> None:
-    """What was learning and is frozen then, as after a run of its own: stale gradients are gone."""
-    options = {"lr": 1e-2, "weight_decay": 0.1}
-    model = gan(generator_optimizer=lambda parameters: optimizer(parameters, **options))
-    train(model, 16)
-    for parameter in model.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    before = snapshot(model)
-    model.images_seen = 0
-    train(model, 16, [FreezeModules(["generator.blocks"])])
-    assert not {name for name in changed(model, before) if name.startswith("generator.blocks")}
-
-
 @pytest.mark.parametrize("make", [gan, lambda: gan("spectral", penalties=[R1(gamma=1.0, every=1)]), cyclegan])
 @pytest.mark.parametrize(("frozen", "other"), [("generator*", "discriminator*"), ("discriminator*", "generator*")])
 def test_one_player_wholly_frozen(make, frozen: str, other: str) -> None:
     model = seeded(make)
     before = snapshot(model)
-    train(model, 32, [FreezeModules([frozen])])
+    trainer = train(model, 32, [FreezeModules([frozen])])
+    assert trainer.global_step == 4  # a loss scaler cannot step without a gradient, and so that optimizer does not
     moved = changed(model, before)
     assert not {name for name in moved if matches_any(name, [frozen])}
     weights = {name for name, _ in model.named_parameters() if matches_any(name, [other])}
@@ -106,13 +93,14 @@ def test_ema_of_what_is_frozen_stays_with_it() -> None:
     assert not torch.equal(after["generator_ema.head.weight"], before["generator.head.weight"])
 
 
-def test_until_lets_it_learn_and_another_still_holds_its_share() -> None:
+@pytest.mark.parametrize("order", [1, -1])
+def test_until_lets_it_learn_and_another_still_holds_its_share(order: int) -> None:
     model, watch = seeded(gan), Watch()
     callbacks = [
         FreezeModules(["generator.blocks.[0-1]"], until=16),
         FreezeModules(["generator.blocks.1"], until=40),
         FreezeModules(["generator.blocks.1.0"]),
-    ]
+    ][::order]
     train(model, 64, [*callbacks, watch], validate=True)
     for seen, learning in watch.learning.items():
         assert ("generator.blocks.0.0.weight" in learning) == (seen >= 16), seen

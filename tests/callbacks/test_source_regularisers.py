@@ -134,7 +134,7 @@ def test_distillation_is_the_squared_distance_in_units_of_the_sources() -> None:
     start(model, keep)
     by, x = moved(model, [[0.5, 2.0]]), torch.tensor([[1.0, 2.0], [3.0, 1.0]])
     model.generator(x)
-    model.generator(7 * x)  # another pass of the batch does not count
+    model.generator(x.flip(1))  # another pass of the batch does not count
     source, change = x[:, 0], x @ by[0]
     torch.testing.assert_close(keep("generator"), 3 * change.square().sum() / source.square().sum())
     expected = 3 * 2 * (change[:, None] * x).sum(0, keepdim=True) / source.square().sum()
@@ -178,6 +178,21 @@ def test_weightless_they_leave_the_run_bit_for_bit_alone(family: str) -> None:
         assert torch.equal(value, expected), name
     assert all(module.training for module in weightless.modules())
     assert all(parameter.requires_grad for parameter in weightless.parameters())
+
+
+class Still(Callback):
+    """Holds blocks in eval mode, as frozen ones are."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        pl_module.generator.blocks[1].eval()
+        pl_module.discriminator.blocks[1].eval()
+
+
+def test_the_source_is_in_eval_mode_where_the_model_is() -> None:
+    spy = Spy()
+    train(make("gan"), "gan", Still(), FeatureDistillation(modules=["generator", "discriminator"]), spy, batches=2)
+    assert spy.said[0] == {"feature_distillation": 0}
+    assert spy.said[1]["feature_distillation"] > 0
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,14 @@ def test_grey_images_are_three_equal_channels_and_sizes_are_brought_to_one() -> 
     torch.testing.assert_close(front(large), ImageNetFeatures(stride=8)(large))
 
 
+@pytest.mark.parametrize("output", ["maps", "mean"])
+def test_imagenet_features_have_mean_square_1(output: str) -> None:
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    found, raw = (ImageNetFeatures("lite0", 8, output, normalize=choice)(images) for choice in (True, False))
+    torch.testing.assert_close(found.square().mean(1), torch.ones_like(found[:, 0]))
+    torch.testing.assert_close(found * raw.square().mean(1, keepdim=True).sqrt(), raw)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

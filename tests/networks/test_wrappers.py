@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import lit_gen.networks
 from lit_gen.errors import UserError
 from lit_gen.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from lit_gen.networks.features import NetworkFeatures
 from lit_gen.networks.low_rank import LowRank
 from lit_gen.networks.miner import Miner
 from lit_gen.networks.mlp import MLPGenerator
@@ -34,6 +35,9 @@ def find_cases() -> dict[str, tuple[type[nn.Module], dict[str, object]]]:
                 continue
             names = inspect.signature(item).parameters
             tiny = {key: value for key, value in TINY.items() if key in names}
+            if "features" in names:
+                tiny |= {"features": NetworkFeatures(DCGANDiscriminator(28, 1, 2)), "hidden": 6}
+                tiny = {key: value for key, value in tiny.items() if key in names}
             variants: dict[str, dict[str, object]] = {"": {}}
             if "normalization" in names:
                 variants = {f"-{value}": {"normalization": value} for value in ("none", "batch", "spectral")}
@@ -52,9 +56,9 @@ WRAPPERS = {"ScaleAndShift": ScaleAndShift, "LowRank": lambda network: LowRank(n
 def make(case: str) -> nn.Module:
     torch.manual_seed(0)
     network, arguments = CASES[case]
-    made = network(**arguments).train()
+    made = network(**copy.deepcopy(arguments)).train()
     with torch.no_grad():
-        for _ in range(20):  # running statistics that do something
+        for _ in range(5):  # running statistics that do something
             made(*feed(case, made))
     return made.eval()
 
@@ -71,6 +75,8 @@ def feed(case: str, network: nn.Module) -> tuple[Tensor, ...]:
     classes = getattr(network, "n_classes", None)
     labels = () if classes is None else (torch.arange(3) % classes,)
     first = torch.randn(3, network.latent_dim) if mines(case) else torch.rand(3, 1, 28, 28) * 2 - 1
+    if case.startswith("FeatureDiscriminator"):
+        first = network.features(first).detach()
     return first, *labels
 
 
@@ -119,12 +125,12 @@ def test_adapters_alone_are_trained_and_change_the_outputs(wrapper: str, case: s
     for name, parameter in wrapped.named_parameters():
         parameter.requires_grad_(name in adapters)
     before = outputs(wrapped, inputs).detach()
-    for _ in range(2):  # what a zero hides gets its gradient in the second
+    for step in (0.01, 0.003):  # what a zero hides gets its gradient in the second; no step undoes the other
         wrapped.zero_grad()
         outputs(wrapped, inputs).square().sum().backward()
         for parameter in adapters.values():
             assert parameter.grad is not None
-            parameter.data -= 0.01 * parameter.grad.sign()
+            parameter.data -= step * parameter.grad.sign()
     assert all(parameter.grad.isfinite().all() for parameter in adapters.values())
     assert not torch.equal(outputs(wrapped, inputs), before)
     assert all(torch.equal(dict(wrapped.named_parameters())[name], value) for name, value in inner.items())
@@ -150,7 +156,8 @@ def test_reset_reaches_the_inner_network_and_makes_the_adapters_silent(wrapper: 
         for parameter in wrapped.parameters():
             parameter.fill_(7.0)
     wrapped.reset_parameters()
-    assert not [name for name, parameter in wrapped.named_parameters() if (parameter == 7).all()]
+    left = [name for name, parameter in wrapped.named_parameters() if (parameter == 7).all()]
+    assert all("features." in name for name in left)  # a frozen front stays as it was
     plain = make(case)
     plain.load_state_dict(plain_state(wrapped))
     inputs = feed(case, plain)
@@ -248,6 +255,25 @@ def test_spectral_norm_still_bounds_an_adapted_layer() -> None:
     for _ in range(50):
         wrapped(torch.zeros(1, 1, 28, 28))
     assert torch.linalg.matrix_norm(wrapped.blocks[1][0].weight.flatten(1), ord=2).item() == pytest.approx(1, abs=0.02)
+
+
+def test_wrapping_does_not_move_singular_vectors() -> None:
+    network = DCGANDiscriminator(28, 1, 4, "spectral").train()
+    before = [buffer.clone() for buffer in network.buffers()]
+    assert before
+    assert all(torch.equal(one, other) for one, other in zip(LowRank(network).buffers(), before, strict=True))
+
+
+def test_after_a_reset_singular_vectors_belong_to_the_new_weights() -> None:
+    torch.manual_seed(0)
+    wrapped = LowRank(DCGANDiscriminator(28, 1, 4, "spectral"), rank=2)
+    for parameter in adapters_of(wrapped).values():
+        nn.init.normal_(parameter)
+    wrapped(torch.zeros(1, 1, 28, 28))
+    wrapped.reset_parameters()
+    for layer in (wrapped.blocks[1][0], wrapped.blocks[2][0]):
+        largest = torch.linalg.matrix_norm(layer.eval().weight.flatten(1), ord=2).item()
+        assert largest == pytest.approx(1, abs=0.1)
 
 
 def test_layers_choose_what_is_adapted() -> None:
