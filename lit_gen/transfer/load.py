@@ -77,6 +77,8 @@ def make_plan(model: nn.Module, source: Source, request: Request, asker: str = "
     Raises:
         UserError: A pattern matches nothing, or a tensor is neither matched nor declared; the message lists them all.
     """
+    if source.adapters_alone:
+        raise UserError(f"{asker}: {source.spec} holds adapters alone. {_merge(source)}")
     targets = [target for target in model_tensors(model) if not target.key.split(".")[0].endswith("_ema")]
     offered, spare = source_names(source, request, asker)
     _check_patterns(targets, offered, request, asker)
@@ -265,8 +267,13 @@ def _check_family(
     )
 
 
+def _merge(source: Source) -> str:
+    return f"Type python -m lit_gen merge --ckpt_path {source.spec} --out merged.ckpt, and take that as the source."
+
+
 def _refusal(offences: Sequence[tuple[str, str]], source: Source, model: nn.Module, asker: str) -> str:
     lines = columns(offences).splitlines()
+    low_rank = any(name.endswith((".0.up", ".0.down")) for name, _ in offences)
     return "\n".join(
         [
             f"{asker}: {source.spec} does not fit {type(model).__name__}",
@@ -274,5 +281,6 @@ def _refusal(offences: Sequence[tuple[str, str]], source: Source, model: nn.Modu
             "Add these modules to `exclude` (or `as_built`, where only the model has them), choose a policy with "
             "`on_mismatch`,\nor use the source's network arguments "
             f"(python -m lit_gen inspect {source.spec}). Nothing was loaded.",
+            *([f"The source has low-rank adapters. {_merge(source)}"] if low_rank else []),
         ]
     )
