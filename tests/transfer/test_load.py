@@ -23,7 +23,8 @@ from lit_gen.networks.scale_and_shift import ScaleAndShift
 from lit_gen.networks.translation import TranslationGenerator
 from lit_gen.networks.vae import ConvDecoder, ConvEncoder
 from lit_gen.sampling import add_average
-from lit_gen.transfer.load import Request, apply_plan, make_plan
+from lit_gen.transfer.load import apply_plan, make_plan
+from lit_gen.transfer.matching import Request
 from lit_gen.transfer.plan import ADAPTED, COPIED, KEPT, UNUSED, read_plan
 from lit_gen.transfer.source import Source, open_source
 
