@@ -33,6 +33,12 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     patch.undo()
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Whatever a test draws, it draws the same each time."""
+    torch.manual_seed(0)
+
+
 Fit = Callable[..., Path]
 
 

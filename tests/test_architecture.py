@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 from common import REPOSITORY
+from lightning.pytorch import Callback, LightningDataModule
+from torch import nn
+
+from lit_gen.rooms import import_rooms
 
 # What a room may import of this project; the ground floor (errors, rooms of one file) stands under all of them.
 GROUND = {
@@ -82,3 +87,22 @@ def test_top_level_holds_what_it_should() -> None:
     top = {name.split("/")[0] for name in listed.splitlines()}
     fixed = {"lit_gen", "datamodules", "experiments", "tests", "checkpoints", "pyproject.toml", "README.md", "LICENSE"}
     assert {name for name in top if not name.startswith(".")} <= fixed
+
+
+def test_a_bare_class_name_is_enough_in_yaml() -> None:
+    """jsonargparse looks a name up among all subclasses that are imported, those of torchvision and Lightning too."""
+    import_rooms()
+    for base in (nn.Module, Callback, LightningDataModule):
+        names = Counter()
+        for found in _subclasses(base):
+            names[found.__name__] += 1
+        ours = {
+            found.__name__
+            for found in _subclasses(base)
+            if found.__module__.split(".")[0] in ("lit_gen", "datamodules")
+        }
+        assert [name for name in ours if not name.startswith("_") and names[name] > 1] == []
+
+
+def _subclasses(base: type) -> set[type]:
+    return {found for child in base.__subclasses__() for found in {child, *_subclasses(child)}}

@@ -14,7 +14,8 @@ from torch import nn
 from lit_gen.errors import UserError
 from lit_gen.paths import find_input
 from lit_gen.transfer import lineage
-from lit_gen.transfer.load import Request, apply_plan, make_plan
+from lit_gen.transfer.load import apply_plan, make_plan
+from lit_gen.transfer.matching import Request
 from lit_gen.transfer.plan import Plan, by
 from lit_gen.transfer.source import Source, open_source
 

@@ -52,8 +52,8 @@ class EfficientNetLite(nn.Module):
         for number, (repeats, kernel, stride, expansion, channels) in enumerate(STAGES):
             if 0 < number < len(STAGES) - 1:
                 repeats = math.ceil(repeats * DEPTH[variant])
-            stage = nn.Sequential(InvertedResidual(inputs, channels, kernel, stride, expansion))
-            stage.extend(InvertedResidual(channels, channels, kernel, 1, expansion) for _ in range(repeats - 1))
+            stage = nn.Sequential(_InvertedResidual(inputs, channels, kernel, stride, expansion))
+            stage.extend(_InvertedResidual(channels, channels, kernel, 1, expansion) for _ in range(repeats - 1))
             self.blocks.append(stage)
             inputs = channels
         self.blocks.append(ConvNorm(inputs, TOP, 1))
@@ -134,7 +134,7 @@ class ConvNorm(nn.Module):
         return max((math.ceil(side / self.stride) - 1) * self.stride + self.kernel - side, 0)
 
 
-class InvertedResidual(nn.Module):
+class _InvertedResidual(nn.Module):
     """Expand, convolve each channel, project; the input is added where the shape allows (Sandler et al. 2018, fig. 4b).
 
     Args:

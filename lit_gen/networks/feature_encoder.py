@@ -9,7 +9,7 @@ from lit_gen.networks.layers import check_positive, reset
 from lit_gen.networks.vae import SLOPE, init_vae_layer
 
 
-class FeatureEncoder(nn.Module):
+class FeatureVAEEncoder(nn.Module):
     """q(z|x) from features of x: a hidden layer, then mean and log variance (Kingma & Welling 2014, appendix C.2).
 
     Args:

@@ -29,7 +29,8 @@ class Source:
         run: Its run's `id` and `experiment`.
         metrics: The last that were logged before it was written.
         lineage: What it came from itself, as its checkpoint has it.
-        sha256: Checksum of the file, where it was asked for.
+        sha256: Checksum of the file.
+        adapters_alone: It holds what an AdapterCheckpoint wrote, and the rest lies in another file.
     """
 
     spec: str
@@ -42,6 +43,7 @@ class Source:
     metrics: dict[str, float] = field(default_factory=dict)
     lineage: list[dict[str, Any]] = field(default_factory=list)
     sha256: str = ""
+    adapters_alone: bool = False
 
     @property
     def family(self) -> str:
@@ -85,6 +87,7 @@ def open_source(spec: str, asker: str, trust: bool = False) -> Source:
         metrics=held.get("metrics", {}),
         lineage=held.get("lineage", []),
         sha256=sha256(path),
+        adapters_alone="base" in held,
     )
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from lit_gen.errors import UserError
 from lit_gen.networks.dcgan import DCGANDiscriminator
 from lit_gen.networks.feature_discriminator import FeatureDiscriminator
-from lit_gen.networks.feature_encoder import FeatureEncoder
+from lit_gen.networks.feature_encoder import FeatureVAEEncoder
 from lit_gen.networks.features import NetworkBlocks, NetworkFeatures
 
 
@@ -24,7 +24,7 @@ NETWORKS = {
     "discriminator of maps": lambda: FeatureDiscriminator(front(), width=3),
     "discriminator of vectors": lambda: FeatureDiscriminator(front("flat"), width=3, spectral=False),
     "discriminator of classes": lambda: FeatureDiscriminator(front(), width=3, n_blocks=1, n_classes=4),
-    "encoder": lambda: FeatureEncoder(front(), latent_dim=3, hidden=5),
+    "encoder": lambda: FeatureVAEEncoder(front(), latent_dim=3, hidden=5),
 }
 
 
@@ -90,16 +90,16 @@ def test_the_label_counts() -> None:
 
 
 def test_an_encoder_may_train_the_blocks_that_it_looks_through() -> None:
-    encoder = FeatureEncoder(NetworkBlocks(DCGANDiscriminator(28, 1, 2), output="flat"), latent_dim=3)
+    encoder = FeatureVAEEncoder(NetworkBlocks(DCGANDiscriminator(28, 1, 2), output="flat"), latent_dim=3)
     encoder(torch.rand(2, 1, 28, 28))[0].sum().backward()
     assert encoder.features.network.blocks[0][0].weight.grad is not None
 
 
 def test_a_bare_network_is_no_front() -> None:
-    for make in (FeatureDiscriminator, FeatureEncoder):
+    for make in (FeatureDiscriminator, FeatureVAEEncoder):
         with pytest.raises(UserError, match=f"{make.__name__}: features is a DCGANDiscriminator(.|\n)*NetworkFeatures"):
             make(DCGANDiscriminator(28, 1, 2))
     with pytest.raises(UserError, match="found n_classes 0"):
         FeatureDiscriminator(front(), n_classes=0)
     with pytest.raises(UserError, match="found hidden 0"):
-        FeatureEncoder(front(), hidden=0)
+        FeatureVAEEncoder(front(), hidden=0)

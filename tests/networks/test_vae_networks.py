@@ -1,4 +1,7 @@
-"""Encoders and decoders of the VAE, found by walking the rooms: shapes, contracts, labels."""
+"""Encoders and decoders of the VAE, found by walking the rooms: shapes, contracts, labels.
+
+An encoder on features of another network has no image size of its own, and its tests in test_feature_networks.py.
+"""
 
 import importlib
 import inspect
@@ -19,7 +22,8 @@ def find(ending: str) -> list[type[nn.Module]]:
     found = []
     for info in pkgutil.iter_modules(lit_gen.networks.__path__, "lit_gen.networks."):
         for name, item in vars(importlib.import_module(info.name)).items():
-            if inspect.isclass(item) and item.__module__ == info.name and name.endswith(ending):
+            here = inspect.isclass(item) and item.__module__ == info.name and name.endswith(ending)
+            if here and "image_size" in inspect.signature(item).parameters:
                 found.append(item)
     return found
 

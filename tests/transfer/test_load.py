@@ -16,11 +16,15 @@ from lit_gen.models.gan import GAN
 from lit_gen.models.vae import VAE
 from lit_gen.networks.conditional_dcgan import ConditionalDCGANGenerator, ProjectionDCGANDiscriminator
 from lit_gen.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from lit_gen.networks.low_rank import LowRank
+from lit_gen.networks.miner import Miner
 from lit_gen.networks.patch import PatchDiscriminator
+from lit_gen.networks.scale_and_shift import ScaleAndShift
 from lit_gen.networks.translation import TranslationGenerator
 from lit_gen.networks.vae import ConvDecoder, ConvEncoder
 from lit_gen.sampling import add_average
-from lit_gen.transfer.load import Request, apply_plan, make_plan
+from lit_gen.transfer.load import apply_plan, make_plan
+from lit_gen.transfer.matching import Request
 from lit_gen.transfer.plan import ADAPTED, COPIED, KEPT, UNUSED, read_plan
 from lit_gen.transfer.source import Source, open_source
 
@@ -277,3 +281,25 @@ def test_a_plan_survives_json() -> None:
     plan = make_plan(gan(), source_of(gan()), Request())
     assert read_plan(plan.as_dict()).table() == plan.table()
     assert all(isinstance(value, Tensor) for value in plan.values.values())
+
+
+def test_a_source_with_low_rank_adapters_says_to_merge_it() -> None:
+    adapted = GAN(LowRank(DCGANGenerator(28, 1, 8, 4)), DCGANDiscriminator(28, 1, 4, "none"))
+    with pytest.raises(UserError, match="low-rank adapters. Type python -m lit_gen merge"):
+        make_plan(gan(), source_of(adapted), Request())
+    alone = source_of(gan())
+    alone.adapters_alone = True
+    with pytest.raises(UserError, match="holds adapters alone. Type python -m lit_gen merge"):
+        make_plan(gan(), alone, Request())
+
+
+@pytest.mark.parametrize("wrap", [LowRank, ScaleAndShift, Miner])
+def test_plain_weights_go_into_a_wrapped_network_and_adapters_need_no_declaration(wrap: type[nn.Module]) -> None:
+    source = scrambled(gan()).eval()
+    model = GAN(wrap(DCGANGenerator(28, 1, 8, 4)), DCGANDiscriminator(28, 1, 4, "none")).eval()
+    plan = load(model, source_of(source))
+    z = torch.randn(3, 8)
+    torch.testing.assert_close(model.generator(z), source.generator(z))
+    assert KEPT in statuses(plan).values()
+    again = GAN(wrap(DCGANGenerator(28, 1, 8, 4)), DCGANDiscriminator(28, 1, 4, "none"))
+    assert {row.status for row in load(again, source_of(model)).rows} == {COPIED}
