@@ -299,7 +299,8 @@ def _user_error_behind(error: BaseException | None) -> UserError | None:
 def run_function(function: Callable[..., Any], args: list[str]) -> None:
     """A command of lit_gen/commands, its options made from the function's signature and docstring.
 
-    One that takes `args` alone reads the command line itself.
+    One that takes `args` alone reads the command line itself. The first option may be given without its name:
+    `inspect last.ckpt`.
     """
     if list(inspect.signature(function).parameters) == ["args"]:
         function(args)
@@ -314,8 +315,11 @@ def run_function(function: Callable[..., Any], args: list[str]) -> None:
 
 
 def _with_values(args: list[str], function: Callable[..., Any]) -> list[str]:
-    """`--json` alone means `--json=true`, which jsonargparse wants to read."""
-    switches = {f"--{name}" for name, p in inspect.signature(function).parameters.items() if p.default is False}
+    """What jsonargparse wants to read: `--ckpt_path=last.ckpt` for a bare `last.ckpt`, `--json=true` for `--json`."""
+    parameters = inspect.signature(function).parameters
+    if args and parameters and not args[0].startswith("-"):
+        args = [f"--{next(iter(parameters))}={args[0]}", *args[1:]]
+    switches = {f"--{name}" for name, p in parameters.items() if p.default is False}
     return [
         f"{arg}=true" if arg in switches and after.startswith("-") else arg for arg, after in pairwise([*args, "--"])
     ]

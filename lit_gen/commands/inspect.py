@@ -1,4 +1,4 @@
-"""Show what a checkpoint holds: inspect --ckpt_path last.ckpt."""
+"""Show what a checkpoint holds: inspect last.ckpt."""
 
 from __future__ import annotations
 

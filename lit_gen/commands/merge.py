@@ -1,4 +1,4 @@
-"""Fold low-rank adapters into plain weights: merge --ckpt_path last.ckpt --out merged.ckpt."""
+"""Fold low-rank adapters into plain weights: merge last.ckpt --out merged.ckpt."""
 
 from __future__ import annotations
 

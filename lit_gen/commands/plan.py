@@ -51,15 +51,22 @@ class Preview(LitGenCLI):
                 "plan: this configuration transfers nothing: there is no LoadWeights among trainer.callbacks.\nType "
                 "--trainer.callbacks+=LoadWeights --trainer.callbacks.source CHECKPOINT"
             )
-        class_names = self.datamodule.classes if getattr(self.datamodule, "classes", None) else []
         found = []
         for loader in loaders:
-            plan = loader.plan(self.model, loader.open(), class_names)
+            plan = loader.plan(self.model, loader.open(), self.class_names(loader))
             for callback in callbacks:
                 if hasattr(callback, "selected"):
                     plan.mark_reinitialised(callback.selected(self.model))
             found.append(plan)
         return found
+
+    def class_names(self, loader: LoadWeights) -> list[str]:
+        """Those that the configuration names; where names decide, those of the data, which is read for them."""
+        data = self.datamodule
+        if "grow_nearest" in loader.on_mismatch.values():
+            data.prepare_data()
+            data.setup()
+        return list(getattr(data, "class_names", None) or getattr(data, "classes", None) or [])
 
 
 def plan(args: list[str]) -> None:

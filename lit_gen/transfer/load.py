@@ -148,7 +148,7 @@ def _is_derived(row: Row, before: Sequence[Row]) -> bool:
 
 
 def _merge(source: Source) -> str:
-    return f"Type python -m lit_gen merge --ckpt_path {source.spec} --out merged.ckpt, and take that as the source."
+    return f"Type python -m lit_gen merge {source.spec} --out merged.ckpt, and take that as the source."
 
 
 def _refusal(offences: Offences, source: Source, model: nn.Module, asker: str) -> str:

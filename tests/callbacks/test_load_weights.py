@@ -60,7 +60,7 @@ def test_a_chain_of_three_transfers_can_be_printed(
     for _ in range(3):
         folders.append(fit(*ONE, *with_source(folders[-1])))
     capsys.readouterr()
-    main(["inspect", f"--ckpt_path={folders[-1]}"])
+    main(["inspect", str(folders[-1])])
     said = capsys.readouterr().out
     places = [said.index(f"from {folder}") for folder in reversed(folders[:-1])]
     assert places == sorted(places)
