@@ -62,6 +62,7 @@ class LoadWeights(Callback):
         self.prefer_ema = prefer_ema
         self.trust = trust
         self.entry: dict[str, Any] = {}
+        self.table: dict[str, Any] = {}
 
     @property
     def state_key(self) -> str:
@@ -69,10 +70,10 @@ class LoadWeights(Callback):
         return f"LoadWeights from {self.source} of {self.include or 'all'}"
 
     def state_dict(self) -> dict[str, Any]:
-        return {"entry": self.entry}
+        return {"entry": self.entry, "table": self.table}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.entry = state_dict["entry"]
+        self.entry, self.table = state_dict["entry"], state_dict["table"]
 
     def open(self) -> Source:
         """The source, with its tensors on a memory map."""
@@ -99,17 +100,17 @@ class LoadWeights(Callback):
         class_names = list(getattr(trainer.datamodule, "class_names", None) or [])
         plan = self.plan(pl_module, source, class_names)
         _mark_reinitialised(plan, trainer, pl_module)
-        rank_zero_info(
-            f"LoadWeights: {source.spec} ({source.family}) into {type(pl_module).__name__}\n{plan.overview()}"
-        )
+        into = f"LoadWeights: {source.spec} ({source.family}) into {type(pl_module).__name__}"
+        rank_zero_info(f"{into}\n{plan.table(all_rows=False)}\n(every tensor: transfer.json in the run's folder)")
         _warn_of_renumbered(source.class_names, class_names)
         apply_plan(plan, pl_module)
-        self.entry = lineage.entry(source, plan.summary())
+        self.entry, self.table = lineage.entry(source, plan.summary()), plan.as_dict()
         self._write_down(plan, trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self.entry:
             checkpoint.setdefault("lineage", []).append(self.entry)
+            checkpoint.setdefault("transfer", []).append(self.table)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The last checkpoint is written at the end of training, after this callback's turn there."""
@@ -137,7 +138,7 @@ class LoadWeights(Callback):
         if trainer.is_global_zero and not trainer.fast_dev_run:
             folder = Path(trainer.default_root_dir)
             _add(folder / "lineage.json", self.entry)
-            _add(folder / "transfer.json", plan.as_dict())
+            _add(folder / "transfer.json", self.table)
 
 
 def _mark_reinitialised(plan: Plan, trainer: Trainer, model: nn.Module) -> None:

@@ -22,7 +22,7 @@ from lit_gen.transfer.matching import (
     of_the_run,
     source_names,
 )
-from lit_gen.transfer.plan import ADAPTED, COPIED, KEPT, REINITIALISED, UNUSED, Plan, Row, by, columns
+from lit_gen.transfer.plan import ADAPTED, AVERAGED, COPIED, KEPT, REINITIALISED, UNUSED, Plan, Row, by, columns
 from lit_gen.transfer.policies import POLICIES, Slot
 from lit_gen.transfer.source import Source
 
@@ -73,7 +73,7 @@ def make_plan(model: nn.Module, source: Source, request: Request, asker: str = "
         rows.append(_unused(name, found, source))
         if not (name in declared or _left_on_purpose(name, request) or of_the_run(name, model)):
             offences.append((name, f"not in the model; the checkpoint has {by(rows[-1].source_shape)}"))
-    average = "its average is taken" if request.prefer_ema else None
+    average = AVERAGED if request.prefer_ema else None
     rows += [_unused(found, found, source, average) for found in spare]
     if offences:
         raise UserError(_refusal(offences, source, model, asker))

@@ -14,6 +14,7 @@ ADAPTED = "adapted"
 REINITIALISED = "re-initialised"
 KEPT = "kept as built"
 UNUSED = "unused in source"
+AVERAGED = "its average is taken"  # why a tensor of the source is not used
 STATUSES = (COPIED, ADAPTED, REINITIALISED, KEPT, UNUSED)
 
 
@@ -93,11 +94,17 @@ class Plan:
         """Everything but the tensors, as JSON can hold it."""
         return {"source": self.source, **self.summary(), "tensors": [asdict(row) for row in self.rows]}
 
-    def table(self) -> str:
-        """Every tensor with what becomes of it and both shapes, then totals and coverage."""
-        cells = [("tensor", "source", "model", "becomes")]
-        cells += [(row.name, by(row.source_shape), by(row.shape), row.says) for row in self.rows]
-        return "\n".join([columns(cells), "", self.overview()])
+    def table(self, all_rows: bool = True) -> str:
+        """Every tensor with what becomes of it and both shapes, then totals and coverage.
+
+        Args:
+            all_rows: False leaves out what needs no second look: what is copied as it is, and what an average stands in
+                for.
+        """
+        shown = [row for row in self.rows if all_rows or (row.status != COPIED and row.policy != AVERAGED)]
+        cells = [(row.name, by(row.source_shape), by(row.shape), row.says) for row in shown]
+        listed = [columns([("tensor", "source", "model", "becomes"), *cells]), ""] if cells else []
+        return "\n".join([*listed, self.overview()])
 
     def overview(self) -> str:
         """Totals of each status and coverage of each module."""

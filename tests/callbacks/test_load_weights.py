@@ -49,6 +49,7 @@ def test_the_plan_is_in_the_folder_and_in_the_checkpoint(trained: Path, fit: Cal
     assert becomes["discriminator.head.weight"] == "kept as built"
     assert becomes["generator.head.weight"] == "copied"
     assert state(folder)["lineage"] == [entry]
+    assert state(folder)["transfer"] == [plan]
     assert entry["run_id"] == trained.name and entry["images_seen"] == 64 and len(entry["sha256"]) == 64
     assert entry["plan"]["coverage"]["discriminator.head"] == 0
 

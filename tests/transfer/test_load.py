@@ -280,6 +280,7 @@ def test_another_family_is_one_message() -> None:
 def test_a_plan_survives_json() -> None:
     plan = make_plan(gan(), source_of(gan()), Request())
     assert read_plan(plan.as_dict()).table() == plan.table()
+    assert "copied" not in plan.table(all_rows=False).splitlines()[0] and "generator.head.bias" in plan.table()
     assert all(isinstance(value, Tensor) for value in plan.values.values())
 
 
