@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 
+from lit_gen.callbacks.reinit_modules import ReinitModules
 from lit_gen.errors import UserError
 from lit_gen.paths import find_input
 from lit_gen.transfer import lineage
@@ -99,7 +100,7 @@ class LoadWeights(Callback):
         source = self.open()
         class_names = list(getattr(trainer.datamodule, "class_names", None) or [])
         plan = self.plan(pl_module, source, class_names)
-        _mark_reinitialised(plan, trainer, pl_module)
+        mark_reinitialised(plan, trainer.callbacks, pl_module)
         into = f"LoadWeights: {source.spec} ({source.family}) into {type(pl_module).__name__}"
         rank_zero_info(f"{into}\n{plan.table(all_rows=False)}\n(every tensor: transfer.json in the run's folder)")
         _warn_of_renumbered(source.class_names, class_names)
@@ -141,11 +142,11 @@ class LoadWeights(Callback):
             _add(folder / "transfer.json", self.table)
 
 
-def _mark_reinitialised(plan: Plan, trainer: Trainer, model: nn.Module) -> None:
+def mark_reinitialised(plan: Plan, callbacks: Iterable[Callback], model: nn.Module) -> None:
     """The table says what training begins with: what a later callback initialises afresh was not transferred."""
-    for callback in trainer.callbacks:
-        if hasattr(callback, "selected"):
-            plan.mark_reinitialised(callback.selected(model))
+    for callback in callbacks:
+        if isinstance(callback, ReinitModules):
+            plan.mark_reinitialised(callback.selected(model), callback.classes)
 
 
 def _warn_of_renumbered(old: Sequence[str], new: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
-from lit_gen.callbacks.load_weights import LoadWeights
+from lit_gen.callbacks.load_weights import LoadWeights, mark_reinitialised
 from lit_gen.cli import LitGenCLI, run_lightning
 from lit_gen.errors import UserError
 
@@ -54,9 +54,7 @@ class Preview(LitGenCLI):
         found = []
         for loader in loaders:
             plan = loader.plan(self.model, loader.open(), self.class_names(loader))
-            for callback in callbacks:
-                if hasattr(callback, "selected"):
-                    plan.mark_reinitialised(callback.selected(self.model))
+            mark_reinitialised(plan, callbacks, self.model)
             found.append(plan)
         return found
 

@@ -60,11 +60,11 @@ class Plan:
     rows: list[Row]
     values: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
-    def mark_reinitialised(self, names: set[str]) -> None:
-        """Rows that a later callback is going to initialise afresh, whatever they got before."""
+    def mark_reinitialised(self, names: set[str], classes: Sequence[int | str] | None = None) -> None:
+        """Rows that a later callback is going to initialise afresh, whatever they got before; or `classes` of them."""
         for row in self.rows:
             if row.name in names and row.status != UNUSED:
-                row.status, row.policy = REINITIALISED, None
+                row.status, row.policy = REINITIALISED, classes and f"classes {', '.join(map(str, classes))}"
 
     def totals(self) -> dict[str, dict[str, int]]:
         """Tensors and numbers (elements) of each status."""

@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lit_gen.callbacks.load_weights import mark_reinitialised
+from lit_gen.callbacks.reinit_modules import ReinitModules
 from lit_gen.errors import UserError
 from lit_gen.models.conditional_gan import ConditionalGAN
 from lit_gen.models.cyclegan import CycleGAN
@@ -304,3 +306,15 @@ def test_plain_weights_go_into_a_wrapped_network_and_adapters_need_no_declaratio
     assert KEPT in statuses(plan).values()
     again = GAN(wrap(DCGANGenerator(28, 1, 8, 4)), DCGANDiscriminator(28, 1, 4, "none"))
     assert {row.status for row in load(again, source_of(model)).rows} == {COPIED}
+
+
+def test_what_is_initialised_afresh_afterwards_is_said() -> None:
+    model = conditional()
+    plan = make_plan(model, source_of(conditional()), Request())
+    mark_reinitialised(plan, [ReinitModules(["discriminator.head.linear"])], model)
+    mark_reinitialised(plan, [ReinitModules(["generator.blocks.0.norm"], classes=[1])], model)
+    said = statuses(plan)
+    assert said["discriminator.head.linear.bias"] == "re-initialised"
+    assert said["generator.blocks.0.norm.gain"] == "re-initialised (classes 1)"
+    assert said["generator.blocks.1.norm.gain"] == COPIED
+    assert plan.totals()["re-initialised"]["tensors"] == 4 + 2  # weight, bias and two singular vectors; gain and bias
