@@ -14,6 +14,8 @@ from lit_gen.rooms import classes_of, import_rooms
 
 # Alternatives of a union that say nothing about the mistake.
 NOISE = ("Expected a <class 'NoneType'>", "Expected a path but")
+# Of `--trainer.callbacks+=X --trainer.callbacks.option V` jsonargparse also tries the base class, which has no options.
+BARE_CALLBACK = re.compile(r"- Problem with given class_path 'lightning\.Callback':\n\s+Option .* is not accepted\n\s*")
 EXPECTED = re.compile(r"^[\s-]*(Expected .*)", re.MULTILINE)
 
 
@@ -43,6 +45,8 @@ def check_files(args: list[str]) -> None:
 
 def explain(message: str) -> str:
     """One message for one parsing error; what is not recognised comes through as it was."""
+    if message.count("Problem with given class_path") > 1:
+        message = BARE_CALLBACK.sub("", message)
     for pattern, say in SAYINGS:
         found = re.search(pattern, message)
         if found:

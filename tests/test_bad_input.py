@@ -23,6 +23,10 @@ MISTAKES = {
     "unknown option of the data": (["--data.batchsize=3"], ["Mnist5k has no option", 'Did you mean "batch_size"?']),
     "unknown option of an optimizer": (["--model.generator_optimizer.lrr=3"], ["Adam has no option lrr", '"lr"?']),
     "unknown option of the line": (["--modell.x=3"], ["no option --modell.x", 'Did you mean "model"?']),
+    "callback option of another type": (
+        ["--trainer.callbacks+=FreezeModules", "--trainer.callbacks.until=soon"],
+        ["trainer.callbacks.until: found soon, expected int"],
+    ),
     "unknown callback": (["--trainer.callbacks+=EMAA"], ["trainer.callbacks", 'Did you mean "EMA"?']),
     "wrong type": (["--model.max_images=many"], ["model.max_images: found many, expected int"]),
     "wrong choice": (["--wandb=maybe"], ["found maybe, expected auto or online or offline or disabled"]),
