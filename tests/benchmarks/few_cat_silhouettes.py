@@ -140,7 +140,8 @@ class Cell:
 def sources(config: Path) -> list[Path]:
     """The checkpoint files that the callbacks of an experiment load."""
     callbacks = yaml.safe_load(config.read_text())["trainer"]["callbacks"]
-    named = [callback.get("init_args", {}).get("source") for callback in callbacks]
+    with_options = [callback for callback in callbacks if isinstance(callback, dict)]
+    named = [callback.get("init_args", {}).get("source") for callback in with_options]
     return [REPOSITORY / name for name in named if name]
 
 
