@@ -138,6 +138,19 @@ def _class_options(networks: Sequence[str]) -> list[str]:
     return [f"--model.{name}.n_classes" for name in networks] or ["--model.n_classes"]
 
 
+def check_generator(model: LightningModule) -> None:
+    """Refuses a generator that is none.
+
+    Raises:
+        UserError: It has no `latent_dim`.
+    """
+    if not isinstance(getattr(model.generator, "latent_dim", None), int):
+        raise UserError(
+            f"{_name(model)}: the generator, a {type(model.generator).__name__}, has no latent_dim: it makes no images "
+            "from z.\nType --model.generator DCGANGenerator, say."
+        )
+
+
 def check_shape(model: LightningModule, made: Sequence[int], maker: str) -> None:
     """Before training: images as the data has them (`model.image_shape`), and as the network called `maker` makes them.
 

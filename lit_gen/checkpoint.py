@@ -89,7 +89,8 @@ def load_model(path: str | PathLike[str], device: str = "cpu") -> LightningModul
     from lit_gen.rooms import import_rooms
 
     checkpoint = read(path)
-    recipe = checkpoint.get("hyper_parameters", {})
+    recipe = checkpoint.get("hyper_parameters")
+    recipe = recipe if isinstance(recipe, dict) else {}
     if "_class_path" not in recipe:
         raise UserError(
             f"{path} holds no recipe of its model (found hyper-parameters: {sorted(recipe) or 'none'}).\n"
@@ -155,8 +156,8 @@ def load_file(path: str | PathLike[str], asker: str | None = None, trust: bool =
     except Exception as error:  # a foreign or damaged pickle can fail in any way
         size = f"{Path(path).stat().st_size:,} bytes"
         if "weights_only" not in str(error):
-            message = f"{path} is not a readable checkpoint ({size}): {str(error).strip() or type(error).__name__}"
-            raise UserError(f"{message}\nName a file that lit_gen wrote, e.g. last.ckpt.") from error
+            message = f"{path} is not a readable checkpoint ({size}): {_reason(error)}"
+            raise UserError(f"{message}\nName a file that lit_gen or torch wrote whole, e.g. last.ckpt.") from error
         # torch's own words advise to switch the protection off.
         message = f"{path} is not a readable checkpoint ({size}): no PyTorch file, or one with pickled code"
         advice = (
@@ -166,6 +167,12 @@ def load_file(path: str | PathLike[str], asker: str | None = None, trust: bool =
             "whole account: type trust: true."
         )
         raise UserError(f"{message}\n{advice}") from error
+
+
+def _reason(error: Exception) -> str:
+    """An error in a person's words, where it has any."""
+    said = str(error).strip()
+    return said if " " in said else f"it is no file that torch wrote ({type(error).__name__})"
 
 
 def load_data(path: str | PathLike[str]) -> LightningDataModule:

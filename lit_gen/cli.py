@@ -113,6 +113,7 @@ class LitGenCLI(LightningCLI):
         self._refuse_automatic_options(given)
         if isinstance(given["callbacks"], Callback):  # Lightning takes one in place of a list
             given["callbacks"] = [given["callbacks"]]
+        _refuse_twins(given["callbacks"] or [])
         bare = processes.probe(given)
         several = bare.num_devices * bare.num_nodes > 1
         self.run = processes.choice_of_rank_zero(lambda: self._choose_run(given), bare)
@@ -127,7 +128,11 @@ class LitGenCLI(LightningCLI):
             settings["max_epochs"] = -1  # Lightning would stop at 1,000 epochs, soon reached with few images
         if given["logger"] in (None, True):
             settings["logger"] = self._loggers()
-        return super().instantiate_trainer(**settings, **kwargs)
+        try:
+            return super().instantiate_trainer(**settings, **kwargs)
+        except BaseException:
+            self.run.discard()
+            raise
 
     def _refuse_automatic_options(self, given: dict[str, Any]) -> None:
         """Lightning's own refusal does not know where a model with several optimizers has these options."""
@@ -169,7 +174,13 @@ class LitGenCLI(LightningCLI):
         if not fit and checkpoint is None:
             raise UserError(f"{self.subcommand} needs a trained model. Type --ckpt_path last or --ckpt_path PATH.")
         if checkpoint is not None:
-            read(checkpoint)  # a file that cannot be read is refused before anything is touched
+            held = read(checkpoint)  # a file that cannot be read is refused before anything is touched
+            if fit and "optimizer_states" not in held:
+                raise UserError(
+                    f"{checkpoint} has no optimizers: it was published, merged, or holds adapters alone, and no run "
+                    "can go on from it.\nGo on from a run's last.ckpt, or begin a new run from these weights: "
+                    f"--trainer.callbacks+=LoadWeights --trainer.callbacks.source {checkpoint}"
+                )
         own = checkpoint is not None and Record.read(checkpoint.parent) is not None
         folder = checkpoint.parent if own else new_folder(root, self.experiment)
         folder = folder if fit else folder / self.subcommand
@@ -244,6 +255,21 @@ class LitGenCLI(LightningCLI):
         for logger in runs:
             logger.finish(status)
         return runs[0].files() if runs else None
+
+
+def _refuse_twins(callbacks: list[Callback]) -> None:
+    """Lightning keeps the state of each callback under a key, and two of one key end in its own error.
+
+    Raises:
+        UserError: Two callbacks are of one kind and one purpose.
+    """
+    keys = [callback.state_key for callback in callbacks if type(callback).state_dict is not Callback.state_dict]
+    twins = sorted({key for key in keys if keys.count(key) > 1})
+    if twins:
+        raise UserError(
+            f"trainer.callbacks: found {twins[0]!r} {keys.count(twins[0])} times, expected once.\nTake one out "
+            "(`callbacks+` in a further --config appends), or let each name modules of its own."
+        )
 
 
 def _resolved(node: Any) -> Any:

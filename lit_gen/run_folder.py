@@ -23,6 +23,7 @@ class Run:
     folder: str
     checkpoint: str | None = None
     fresh: bool = True
+    fresh_root: bool = False
 
     def discard(self) -> None:
         """Removes the folder of a run that never began, so that a mistake leaves nothing behind."""
@@ -31,6 +32,8 @@ class Run:
             shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):  # the experiment's folder, where this was the only run
                 folder.parent.rmdir()
+                if self.fresh_root:
+                    folder.parent.parent.rmdir()
 
 
 @dataclass
@@ -64,7 +67,7 @@ def make_run(folder: Path, checkpoint: Path | None) -> Run:
     Raises:
         UserError: The folder cannot be made.
     """
-    fresh = not folder.exists()
+    fresh, fresh_root = not folder.exists(), not folder.parent.parent.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -72,7 +75,7 @@ def make_run(folder: Path, checkpoint: Path | None) -> Run:
             f"The run's folder {folder} cannot be made ({error.strerror}).\nType --trainer.default_root_dir with a "
             "folder that you may write."
         ) from error
-    return Run(str(folder), str(checkpoint) if checkpoint else None, fresh)
+    return Run(str(folder), str(checkpoint) if checkpoint else None, fresh, fresh_root)
 
 
 def new_folder(root: Path, experiment: str) -> Path:

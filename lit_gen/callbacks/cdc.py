@@ -28,10 +28,11 @@ class CrossDomainConsistency(FeatureRegulariser):
         UserError: `weight` is negative; while training, a batch of less than 3 images.
     """
 
+    default = ["generator*.blocks"]
     log_name = "cross_domain_consistency"
 
     def __init__(self, weight: float = 1000.0, modules: list[str] | None = None) -> None:
-        super().__init__(weight, modules or ["generator*.blocks"])
+        super().__init__(weight, modules or self.default)
 
     def compare(self, student: Sequence[Tensor], source: Sequence[Tensor]) -> Tensor:
         """KL in nats of each image's distribution over the others, mean over the batch."""

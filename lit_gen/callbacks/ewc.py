@@ -38,6 +38,7 @@ class EWC(SourceRegulariser):
         UserError: `weight` is negative or `n_samples` is less than 1.
     """
 
+    default = ["generator*"]
     log_name = "ewc"
 
     def __init__(
@@ -48,7 +49,7 @@ class EWC(SourceRegulariser):
         seed: int = 0,
         normalize: bool = True,
     ) -> None:
-        super().__init__(weight, modules or ["generator*"])
+        super().__init__(weight, modules or self.default)
         if n_samples < 1:
             raise UserError(f"EWC: n_samples is {n_samples}, expected at least 1. Type n_samples: 256.")
         self.n_samples = n_samples

@@ -25,10 +25,11 @@ class FeatureDistillation(FeatureRegulariser):
         UserError: `weight` is negative.
     """
 
+    default = ["discriminator*.blocks"]
     log_name = "feature_distillation"
 
     def __init__(self, weight: float = 1.0, modules: list[str] | None = None) -> None:
-        super().__init__(weight, modules or ["discriminator*.blocks"])
+        super().__init__(weight, modules or self.default)
 
     def compare(self, student: Sequence[Tensor], source: Sequence[Tensor]) -> Tensor:
         """The squared distance of one block's features, in units of their own squared length."""

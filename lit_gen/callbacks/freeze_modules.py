@@ -9,6 +9,7 @@ from torch import nn
 from lit_gen.callbacks.freezer import Freezer
 from lit_gen.errors import UserError
 from lit_gen.freezing import preset_parts
+from lit_gen.sampling import is_average
 from lit_gen.selection import names_of, select
 
 
@@ -63,6 +64,11 @@ class FreezeModules(Freezer):
         chosen = preset_parts(model, self.preset) if self.preset else set()
         chosen |= set(select(names, self.modules or [], "FreezeModules.modules"))
         self.names = frozenset(chosen - set(select(names, self.exclude or [], "FreezeModules.exclude")))
+        if all(is_average(name) for name in self.names):
+            raise UserError(
+                "FreezeModules: nothing is left to freeze: `exclude` takes everything out, or only moving averages are "
+                "named, which follow their networks.\nName the network itself: modules: [generator], say."
+            )
         return set(self.names)
 
     def frozen(self, images_seen: int) -> Set[str]:

@@ -46,7 +46,8 @@ class Freezer(Callback, ABC):
         if not any(parameter.requires_grad for parameter in trained):
             raise UserError(
                 f"{type(self).__name__}: everything that an optimizer trains is frozen, so that nothing would be "
-                "learnt.\nName fewer modules: something that an optimizer trains has to learn."
+                "learnt.\nSomething that an optimizer trains has to learn: freeze less, or name more as trainable. All "
+                "callbacks that freeze count together."
             )
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +100,9 @@ class LoadWeights(Callback):
         source = self.open()
         class_names = list(getattr(trainer.datamodule, "class_names", None) or [])
         plan = self.plan(pl_module, source, class_names)
-        mark_reinitialised(plan, trainer.callbacks, pl_module)
+        mark_reinitialised(plan, trainer.callbacks, pl_module, self)
         into = f"LoadWeights: {source.spec} ({source.family}) into {type(pl_module).__name__}"
         rank_zero_info(f"{into}\n{plan.table(all_rows=False)}\n(every tensor: transfer.json in the run's folder)")
-        _warn_of_renumbered(source.class_names, class_names)
         apply_plan(plan, pl_module)
         self.entry, self.table = lineage.entry(source, plan.summary()), plan.as_dict()
         self._write_down(plan, trainer)
@@ -142,19 +141,24 @@ class LoadWeights(Callback):
             _add(folder / "transfer.json", self.table)
 
 
-def mark_reinitialised(plan: Plan, callbacks: Iterable[Callback], model: nn.Module) -> None:
-    """The table says what training begins with: what a later callback initialises afresh was not transferred."""
-    for callback in callbacks:
-        if isinstance(callback, ReinitModules):
-            plan.mark_reinitialised(callback.selected(model), callback.classes)
+def mark_reinitialised(plan: Plan, callbacks: Sequence[Callback], model: nn.Module, loader: LoadWeights) -> None:
+    """The table says what training begins with: what a later callback initialises afresh was not transferred.
 
-
-def _warn_of_renumbered(old: Sequence[str], new: Sequence[str]) -> None:
-    if len(old) == len(new) and set(old) == set(new) and list(old) != list(new):
-        rank_zero_warn(
-            f"LoadWeights: the source has its classes in the order {', '.join(old)}, the data in the order "
-            f'{", ".join(new)}: each takes another\'s place. Type --data.classes "[{", ".join(old)}]".'
-        )
+    Raises:
+        UserError: An earlier one initialises what is then loaded.
+    """
+    place = list(callbacks).index(loader)
+    for index, callback in enumerate(callbacks):
+        if not isinstance(callback, ReinitModules):
+            continue
+        selected = callback.selected(model)
+        if index > place:
+            plan.mark_reinitialised(selected, callback.classes)
+        elif lost := sorted(selected & plan.values.keys()):
+            raise UserError(
+                f"LoadWeights: it stands behind ReinitModules, and would overwrite {lost[0]}, which that initialises.\n"
+                "Put ReinitModules behind LoadWeights: the order of the list is the order in which they act."
+            )
 
 
 def _add(file: Path, found: dict[str, Any]) -> None:

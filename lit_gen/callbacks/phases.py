@@ -75,8 +75,9 @@ class Phases(Freezer):
             chosen = set(select(names, phase.trainable, "Phases.trainable")) & frozen
             if phase.trainable and not chosen:
                 raise UserError(
-                    f"Phases: {_called(number, phase)} adds nothing: {', '.join(phase.trainable)} learns already.\n"
-                    "A phase lists what it adds; what has begun to learn goes on. Leave that out."
+                    f"Phases: {_called(number, phase)} adds nothing: {', '.join(phase.trainable)} learns already, or "
+                    "is an average, which never does.\nA phase lists what it adds; what has begun to learn goes on. "
+                    "Leave that out."
                 )
             frozen = frozen - chosen
             self.frozen_in.append(frozenset(frozen))

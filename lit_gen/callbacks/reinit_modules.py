@@ -81,20 +81,32 @@ class ReinitModules(Callback):
         if stage == "fit":  # a mistake is told before anything is loaded
             for layer in {_layer_of(name) for name in self.selected(pl_module)}:
                 self.owner(pl_module, layer)
+            self.rows(pl_module)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.ckpt_path is not None:
             return
-        rows = None
-        if self.classes is not None:
-            remember_data(pl_module)
-            rows = class_numbers(pl_module, self.classes, len(self.classes))
+        rows = self.rows(pl_module)
         # One seed for all processes, another for each callback: alike layers do not begin as twins.
         seed = trainer.strategy.broadcast(torch.initial_seed()) + zlib.crc32(" ".join(self.modules).encode())
         devices = [pl_module.device] if pl_module.device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.no_grad():
             torch.manual_seed(seed % 2**63)
             self.reinit(pl_module, rows)
+
+    def rows(self, model: LightningModule) -> Tensor | None:
+        """The numbers of `classes`; None for all.
+
+        Raises:
+            UserError: There is no such class.
+        """
+        if self.classes is None:
+            return None
+        remember_data(model)
+        try:
+            return class_numbers(model, self.classes, len(self.classes))
+        except UserError as error:
+            raise UserError(f"ReinitModules.classes: {error}") from error
 
     def reinit(self, model: nn.Module, rows: Tensor | None = None) -> None:
         """Initialises what is `selected`, of class tables the given rows or all; every other value is kept."""

@@ -10,8 +10,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
+from lit_gen.callbacks.load_weights import LoadWeights
 from lit_gen.errors import UserError
-from lit_gen.selection import select_parameters
+from lit_gen.freezing import networks_of
+from lit_gen.selection import matches_any, names_of, select_parameters
 
 
 class SourceRegulariser(Callback, ABC):
@@ -30,6 +32,7 @@ class SourceRegulariser(Callback, ABC):
         UserError: `weight` is negative.
     """
 
+    default: list[str] | None = None  # what `modules` is where nobody names any
     log_name: str  # the term is logged as train/<log_name>, a second one of a class as train/<log_name>_2
 
     def __init__(self, weight: float, modules: list[str] | None) -> None:
@@ -86,8 +89,17 @@ class SourceRegulariser(Callback, ABC):
                 f"{type(self).__name__}: the training step of {type(pl_module).__name__} adds no regularisers. "
                 "Leave it out of the callbacks."
             )
+        self.check_order(trainer)
         ids = {id(p) for optimizer in trainer.optimizers for group in optimizer.param_groups for p in group["params"]}
-        self.choose(pl_module, {name: p for name, p in pl_module.named_parameters() if id(p) in ids})
+        trained = {name: p for name, p in pl_module.named_parameters() if id(p) in ids}
+        names = names_of(pl_module)
+        if self.modules == self.default and not any(matches_any(name, self.default or ["*"]) for name in names):
+            raise UserError(
+                f"{type(self).__name__}: its default, modules: {self.default}, matches nothing of this "
+                f"{type(pl_module).__name__}, which has {', '.join(name for name, _ in networks_of(pl_module))}.\nName "
+                "networks or their blocks: modules: [decoder.blocks], say."
+            )
+        self.choose(pl_module, trained)
         if trainer.ckpt_path is not None and not self.restored:
             rank_zero_warn(
                 f"{type(self).__name__}: {trainer.ckpt_path} was saved without it, so that the source is the model as "
@@ -99,6 +111,25 @@ class SourceRegulariser(Callback, ABC):
         self.restored, self.latest = False, {}
         self.join(pl_module)
 
+    def check_order(self, trainer: Trainer) -> None:
+        """The source has to be there when its turn comes.
+
+        Raises:
+            UserError: It is loaded only later.
+        """
+        loaders = [index for index, callback in enumerate(trainer.callbacks) if isinstance(callback, LoadWeights)]
+        name = type(self).__name__
+        if loaders and loaders[-1] > trainer.callbacks.index(self):
+            raise UserError(
+                f"{name}: LoadWeights stands behind it, so that it would hold the model to weights that nothing has "
+                f"learnt.\nPut {name} behind LoadWeights: the order of the list is the order in which they act."
+            )
+        if not loaders and trainer.ckpt_path is None:
+            rank_zero_warn(
+                f"{name}: nothing is loaded (there is no LoadWeights), so that it holds the model to the weights that "
+                "it begins with."
+            )
+
     def join(self, model: LightningModule) -> None:
         """Takes its place in the training step, under a name that no other regulariser has."""
         self.leave(model)
@@ -108,7 +139,7 @@ class SourceRegulariser(Callback, ABC):
 
     def leave(self, model: LightningModule) -> None:
         """Gives the place up again."""
-        if self in model.regularisers:
+        if self in getattr(model, "regularisers", []):
             model.regularisers.remove(self)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -69,3 +69,5 @@ def _write(checkpoint: dict[str, Any], path: Path) -> None:
         unfinished.replace(path)
     except (OSError, RuntimeError) as error:
         raise UserError(f"--out {path} cannot be written ({error}). Name a file that you may write.") from error
+    finally:
+        unfinished.unlink(missing_ok=True)

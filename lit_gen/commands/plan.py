@@ -54,7 +54,7 @@ class Preview(LitGenCLI):
         found = []
         for loader in loaders:
             plan = loader.plan(self.model, loader.open(), self.class_names(loader))
-            mark_reinitialised(plan, callbacks, self.model)
+            mark_reinitialised(plan, callbacks, self.model, loader)
             found.append(plan)
         return found
 

@@ -47,17 +47,26 @@ def publish(
         raise UserError(f"publish: --out {out} does not end in .ckpt. Type --out {target.with_suffix('.ckpt')}.")
     if target.exists() and target.samefile(source):
         raise UserError(f"publish: --out {out} is the checkpoint itself, which could not be gone on with any more.")
-    checkpoint = stripped(read(source), source.parent)
+    held = read(source)
+    if "base" in held:
+        raise UserError(
+            f"publish: {source} holds adapters alone.\nType python -m lit_gen merge {source} --out merged.ckpt, and "
+            "publish that."
+        )
+    load_model(source)  # a source that cannot be loaded is refused here, not at a stranger's
+    checkpoint = stripped(held, source.parent)
+    unfinished = target.with_name(f".{target.name}.writing")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f".{target.name}.writing")
         torch.save(checkpoint, unfinished)
-        load_model(unfinished)  # a source that cannot be loaded is refused here, not at a stranger's
+        load_model(unfinished)
         unfinished.replace(target)
         card = "\n".join(lines(target, checkpoint, metrics or {}, note, command or command_of(checkpoint)))
         target.with_suffix(".md").write_text(card)
     except OSError as error:
         raise UserError(f"publish: {out} cannot be written ({error.strerror}).") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
     print(f"{target}: {target.stat().st_size:,} bytes, SHA-256 {sha256(target)}, card in {target.with_suffix('.md')}")
 
 

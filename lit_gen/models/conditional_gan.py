@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor
 
-from lit_gen.agreement import check_labels, class_numbers
+from lit_gen.agreement import check_generator, check_labels, class_numbers
 from lit_gen.errors import UserError
 from lit_gen.models.gan import GAN
 from lit_gen.pictures import Made
@@ -65,6 +65,7 @@ class ConditionalGAN(GAN):
 
     def check_labels(self) -> None:
         """Refuses networks without classes, data without labels, and data with classes that the networks lack."""
+        check_generator(self)
         name = type(self).__name__
         sizes = {part: getattr(getattr(self, part), "n_classes", None) for part in TAKE_LABELS}
         for part, size in sizes.items():

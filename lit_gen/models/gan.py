@@ -13,7 +13,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from lit_gen import checkpoint as checkpoints
-from lit_gen.agreement import by, check_no_labels, check_shape, refuse_labels, unknown_mode
+from lit_gen.agreement import by, check_generator, check_no_labels, check_shape, refuse_labels, unknown_mode
 from lit_gen.errors import UserError
 from lit_gen.losses.adversarial import AdversarialLoss, NonSaturatingLoss, logits_of
 from lit_gen.losses.penalties import Penalty
@@ -271,6 +271,7 @@ class GAN(LightningModule):
 
     def check_labels(self) -> None:
         """Refuses labels, which the networks of this model would not take, and networks that need them."""
+        check_generator(self)
         for name in ("generator", "discriminator"):
             if getattr(getattr(self, name), "n_classes", None) is not None:
                 raise UserError(

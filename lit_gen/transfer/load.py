@@ -23,7 +23,7 @@ from lit_gen.transfer.matching import (
     source_names,
 )
 from lit_gen.transfer.plan import ADAPTED, AVERAGED, COPIED, KEPT, REINITIALISED, UNUSED, Plan, Row, by, columns
-from lit_gen.transfer.policies import POLICIES, Slot
+from lit_gen.transfer.policies import POLICIES, Slot, is_class_table
 from lit_gen.transfer.source import Source
 
 # The singular vectors of a spectral norm are computed from the weight that they stand beside.
@@ -77,7 +77,7 @@ def make_plan(model: nn.Module, source: Source, request: Request, asker: str = "
     rows += [_unused(found, found, source, average) for found in spare]
     if offences:
         raise UserError(_refusal(offences, source, model, asker))
-    return Plan(describe(source), rows, values)
+    return Plan(describe(source), rows, values, _notes(source, request, targets, rows))
 
 
 def _unused(name: str, found: str, source: Source, reason: str | None = None) -> Row:
@@ -93,8 +93,18 @@ def _left_on_purpose(name: str, request: Request) -> bool:
 
 @torch.no_grad()
 def apply_plan(plan: Plan, model: nn.Module) -> None:
-    """Copies every value of the plan into the model, in place; singular vectors of replaced weights are renewed."""
+    """Copies every value of the plan into the model, in place; singular vectors of replaced weights are renewed.
+
+    Raises:
+        UserError: A value is not finite; nothing is copied.
+    """
     state = model.state_dict(keep_vars=True)
+    broken = [key for key, value in plan.values.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise UserError(
+            f"LoadWeights: {plan.source['path']} holds numbers that are not finite: {', '.join(broken[:3])} "
+            f"({len(broken)} tensors). Nothing was loaded.\nTake an earlier checkpoint, or `exclude` these modules."
+        )
     for key, value in plan.values.items():
         state[key].copy_(value)
     for row in plan.rows:
@@ -114,10 +124,12 @@ def _match(
             offences.append((target.key, "not in the checkpoint"))
         return None
     old = source.tensors[row.source_name]
-    if old.shape == target.tensor.shape:
+    policy = next((name for pattern, name in request.on_mismatch.items() if target.among([pattern])), "error")
+    attribute = "original" if target.key.endswith(".original") else target.key.rpartition(".")[2]
+    slot = Slot(target.layer, attribute, source.class_names, request.class_names)
+    if old.shape == target.tensor.shape and not (policy.startswith("grow") and _renumbered(slot, row.shape)):
         row.status = COPIED
         return old
-    policy = next((name for pattern, name in request.on_mismatch.items() if target.among([pattern])), "error")
     shapes = f"checkpoint {by(row.source_shape)}   model {by(row.shape)}"
     if policy == "error":
         offences.append((target.key, shapes))
@@ -126,8 +138,6 @@ def _match(
         row.status = REINITIALISED
         return None
     row.status, row.policy = ADAPTED, policy
-    attribute = "original" if target.key.endswith(".original") else target.key.rpartition(".")[2]
-    slot = Slot(target.layer, attribute, source.class_names, request.class_names)
     if target.tensor.is_meta:
         old = torch.empty_like(old, device="meta")
     try:
@@ -138,6 +148,26 @@ def _match(
         offences.append((target.key, f"{shapes}   {error}"))
         return None
     return value
+
+
+def _renumbered(slot: Slot, shape: Sequence[int]) -> bool:
+    """Whether rows of as many classes as before belong to other names than they did."""
+    old, new = list(slot.old_classes), list(slot.new_classes)
+    return bool(old and new) and old != new and is_class_table(slot, shape, len(old))
+
+
+def _notes(source: Source, request: Request, targets: Sequence[Target], rows: Sequence[Row]) -> list[str]:
+    """What a plan does that a person might not expect."""
+    copied = {row.name for row in rows if row.status == COPIED}
+    slots = [(t, Slot(t.layer, t.key.rpartition(".")[2], source.class_names, request.class_names)) for t in targets]
+    moved = [t.key for t, slot in slots if t.key in copied and _renumbered(slot, t.tensor.shape)]
+    if not moved:
+        return []
+    return [
+        f"Classes go by number: the source's are {', '.join(source.class_names)}, the data's "
+        f"{', '.join(request.class_names)}, and {moved[0]} is copied row by row. For rows by name type on_mismatch: "
+        "grow."
+    ]
 
 
 def _is_derived(row: Row, before: Sequence[Row]) -> bool:

@@ -144,5 +144,16 @@ def check_family(
         f"{asker}: {source.spec} is {source.family if source.recipe else 'a file'} with {theirs}; none of its names is "
         f"wanted by this {type(model).__name__} ({ours}), which expects {wanted[0].name}, say, where the source has "
         f"{next(iter(offered))}.\nType a source of the same family, or map its names with `rename`: "
-        'rename: {"^encoder": discriminator}.'
+        f"rename: {_proposal(wanted, offered)}."
     )
+
+
+def _proposal(wanted: Sequence[Target], offered: Mapping[str, str]) -> str:
+    """The renaming by which the names would fit, where it is a prefix too much or too little."""
+    for target in wanted:
+        for name in offered:
+            if name.endswith(f".{target.name}"):
+                return f'{{"^{re.escape(name.removesuffix(target.name))}": ""}}'
+            if target.name.endswith(f".{name}"):
+                return f'{{"^": {target.name.removesuffix(name)}}}'
+    return '{"^encoder": discriminator}, say'

@@ -54,11 +54,13 @@ class Plan:
         source: What identifies the source: path, sha256, run_id, images_seen and so on.
         rows: One for each tensor of the model, then those that only the source has.
         values: What each tensor of the model gets; on the meta device in a plan that is only looked at.
+        notes: What a person might not expect of it.
     """
 
     source: dict[str, Any]
     rows: list[Row]
     values: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    notes: list[str] = field(default_factory=list)
 
     def mark_reinitialised(self, names: set[str], classes: Sequence[int | str] | None = None) -> None:
         """Rows that a later callback is going to initialise afresh, whatever they got before; or `classes` of them."""
@@ -113,7 +115,7 @@ class Plan:
             if count["tensors"]:
                 totals.append((status, f"{count['tensors']:,}", f"{count['numbers']:,}"))
         covered = [("module", "from the source")] + [(name, f"{share:.1%}") for name, share in self.coverage().items()]
-        return f"{columns(totals)}\n\n{columns(covered)}"
+        return "\n\n".join([columns(totals), columns(covered), *self.notes])
 
 
 def by(shape: Sequence[int] | None) -> str:

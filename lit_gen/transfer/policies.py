@@ -122,10 +122,20 @@ def _grow(old: Tensor, built: Tensor, slot: Slot, nearest: bool) -> Tensor:
 
 
 def class_places(n_old: int, n_new: int, old: Sequence[str], new: Sequence[str]) -> list[int | None]:
-    """Which old row each new class takes: that of its name, that of its number without names, None for none."""
-    if len(old) == n_old and len(new) == n_new and set(old) & set(new):
-        return [list(old).index(name) if name in old else None for name in new]
+    """Which old row each new class takes: that of its name, that of its number without names, None for none.
+
+    Rows beyond the names of the data have none.
+    """
+    if len(old) == n_old and len(new) <= n_new and set(old) & set(new):
+        named = [list(old).index(name) if name in old else None for name in new]
+        return named + [None] * (n_new - len(new))
     return [index if index < n_old else None for index in range(n_new)]
+
+
+def is_class_table(slot: Slot, shape: Sequence[int], n_classes: int) -> bool:
+    """Whether a tensor has a row for each class: of an embedding, a conditional normalisation, or a classifier."""
+    holds = isinstance(slot.layer, nn.Embedding | nn.Linear) or getattr(slot.layer, "normalizes", False) is True
+    return holds and len(shape) > 0 and shape[0] == n_classes and slot.attribute not in ("running_mean", "running_var")
 
 
 def _most_alike(name: str, names: Sequence[str]) -> int:

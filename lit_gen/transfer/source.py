@@ -73,22 +73,27 @@ def open_source(spec: str, asker: str, trust: bool = False) -> Source:
     tensors = flatten(held["state_dict"] if isinstance(held.get("state_dict"), dict) else held)
     if not tensors:
         raise UserError(f"{asker}: {path} holds no tensors (found {', '.join(map(str, held)) or 'nothing'}).")
-    data = held.get("data") if isinstance(held.get("data"), dict) else {}
-    if "images_seen" not in held:  # not ours: nothing else in it means what it means here
+    if not isinstance(held.get("images_seen"), int):  # not ours: nothing else in it means what it means here
         return Source(spec, path, tensors, sha256=sha256(path))
     return Source(
         spec,
         path,
         tensors,
-        recipe=held.get("hyper_parameters", {}),
+        recipe=_entry(held, "hyper_parameters", dict),
         images_seen=held["images_seen"],
-        class_names=list(data.get("class_names", [])),
-        run=held.get("run", {}),
-        metrics=held.get("metrics", {}),
-        lineage=held.get("lineage", []),
+        class_names=_entry(_entry(held, "data", dict), "class_names", list),
+        run=_entry(held, "run", dict),
+        metrics=_entry(held, "metrics", dict),
+        lineage=_entry(held, "lineage", list),
         sha256=sha256(path),
         adapters_alone="base" in held,
     )
+
+
+def _entry(held: dict[str, Any], key: str, kind: type) -> Any:
+    """What a checkpoint says under a key; of another kind, as in a damaged or foreign file, it says nothing."""
+    found = held.get(key)
+    return found if isinstance(found, kind) else kind()
 
 
 def flatten(nested: dict[Any, Any], prefix: str = "") -> dict[str, Tensor]:

@@ -196,3 +196,25 @@ def test_wandb_online_takes_the_source_as_an_input_artifact(tmp_path: Path) -> N
     run.use_artifact.reset_mock()
     logger.log_transfer(entry, [])
     run.use_artifact.assert_not_called()
+
+
+def test_mistakes_in_the_list_of_callbacks_leave_nothing_behind(
+    trained: Path, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    from common import GAN_MNIST, TINY
+
+    line = ["fit", f"--config={GAN_MNIST}", f"--trainer.default_root_dir={tmp_path / 'runs'}", *TINY, *ONE]
+    assert "found 'LoadWeights from" in refused(*line, *with_source(trained), *with_source(trained))
+    assert "LoadWeights stands behind it" in refused(*line, "--trainer.callbacks+=L2SP", *with_source(trained))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_no_run_goes_on_from_a_file_without_optimizers(
+    trained: Path, fit: Callable, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    from common import GAN_MNIST, TINY
+
+    main(["publish", str(trained), f"--out={tmp_path / 'small.ckpt'}"])
+    message = refused("fit", f"--config={GAN_MNIST}", *TINY, f"--ckpt_path={tmp_path / 'small.ckpt'}")
+    assert "has no optimizers" in message and "LoadWeights" in message
+    assert not list(tmp_path.glob(".*"))

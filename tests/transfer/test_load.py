@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lit_gen.callbacks.load_weights import mark_reinitialised
+from lit_gen.callbacks.load_weights import LoadWeights, mark_reinitialised
 from lit_gen.callbacks.reinit_modules import ReinitModules
 from lit_gen.errors import UserError
 from lit_gen.models.conditional_gan import ConditionalGAN
@@ -311,10 +311,53 @@ def test_plain_weights_go_into_a_wrapped_network_and_adapters_need_no_declaratio
 def test_what_is_initialised_afresh_afterwards_is_said() -> None:
     model = conditional()
     plan = make_plan(model, source_of(conditional()), Request())
-    mark_reinitialised(plan, [ReinitModules(["discriminator.head.linear"])], model)
-    mark_reinitialised(plan, [ReinitModules(["generator.blocks.0.norm"], classes=[1])], model)
+    loader = LoadWeights("source.ckpt")
+    later = [ReinitModules(["discriminator.head.linear"]), ReinitModules(["generator.blocks.0.norm"], classes=[1])]
+    mark_reinitialised(plan, [loader, *later], model, loader)
     said = statuses(plan)
     assert said["discriminator.head.linear.bias"] == "re-initialised"
     assert said["generator.blocks.0.norm.gain"] == "re-initialised (classes 1)"
     assert said["generator.blocks.1.norm.gain"] == COPIED
     assert plan.totals()["re-initialised"]["tensors"] == 4 + 2  # weight, bias and two singular vectors; gain and bias
+
+
+def test_initialising_what_is_then_loaded_is_refused() -> None:
+    model, loader = gan(), LoadWeights("source.ckpt")
+    plan = make_plan(model, source_of(gan()), Request())
+    with pytest.raises(UserError, match="stands behind ReinitModules, and would overwrite discriminator.head.bias"):
+        mark_reinitialised(plan, [ReinitModules(["discriminator.head"]), loader], model, loader)
+    plan = make_plan(model, source_of(gan()), Request(exclude=["discriminator.head"]))
+    mark_reinitialised(plan, [ReinitModules(["discriminator.head"]), loader], model, loader)
+    assert statuses(plan)["discriminator.head.bias"] == KEPT
+
+
+def test_rows_of_as_many_classes_go_by_name_where_that_is_wanted_and_by_number_with_a_note() -> None:
+    names, others = ["a", "b", "c"], ["b", "c", "d"]
+    source, grown = scrambled(conditional()).eval(), conditional().eval()
+    plan = load(grown, source_of(source, names), on_mismatch={"*": "grow"}, class_names=others)
+    assert not plan.notes
+    z = torch.randn(4, 8)
+    old, new = torch.tensor([1, 2, 1, 2]), torch.tensor([0, 1, 0, 1])
+    assert torch.equal(source.generator(z, old), grown.generator(z, new))
+    plan = load(conditional(), source_of(source, names), class_names=others)
+    assert "a, b, c" in plan.notes[0] and "on_mismatch: grow" in plan.table()
+    assert not load(conditional(), source_of(source, names), class_names=names).notes
+
+
+def test_numbers_that_are_not_finite_are_refused() -> None:
+    source, model = source_of(gan()), gan()
+    source.tensors["discriminator.head.bias"] = torch.tensor([float("nan")])
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(UserError, match="not finite: discriminator.head.bias"):
+        load(model, source)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("prefix", "proposal"), [("module.", r'{"^module\\.": ""}'), ("", '{"^": generator.}')])
+def test_a_prefix_too_much_or_too_little_is_seen(prefix: str, proposal: str) -> None:
+    source = source_of(gan())
+    source.tensors = {f"{prefix}{name if prefix else name.partition('.')[2]}": t for name, t in source.tensors.items()
+                      if prefix or name.startswith("generator.")}  # fmt: skip
+    with pytest.raises(UserError) as refused:
+        make_plan(gan(), source, Request())
+    assert proposal.replace("\\\\", "\\") in str(refused.value)

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from lit_gen.__main__ import main
 from lit_gen.errors import UserError
 from lit_gen.transfer.source import flatten, open_source
 
@@ -185,3 +186,14 @@ def test_addresses_that_lead_nowhere(tmp_path: Path) -> None:
 
 def test_flatten_joins_names() -> None:
     assert set(flatten({"G": {"w": torch.ones(1), "n": 3}, 0: torch.ones(1)})) == {"G.w", "0"}
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [{"hyper_parameters": 5}, {"run": None}, {"metrics": None}, {"data": {"class_names": 7}}, {"lineage": "x"},
+     {"images_seen": "many"}, {"data": 3}],
+)  # fmt: skip
+def test_what_a_checkpoint_says_in_another_kind_it_does_not_say(damaged: dict, tmp_path: Path) -> None:
+    torch.save({"state_dict": STATE, "images_seen": 3, **damaged}, tmp_path / "x.ckpt")
+    check(tmp_path / "x.ckpt")
+    main(["inspect", str(tmp_path / "x.ckpt")])
