@@ -35,6 +35,19 @@ def test_no_training_state_and_no_leftovers(published: Path, trained: Path) -> N
     assert sorted(path.name for path in published.parent.iterdir()) == ["small.ckpt", "small.md"]
 
 
+def test_a_file_alone_keeps_its_run_and_loses_paths_and_spare_storage(trained: Path, tmp_path: Path) -> None:
+    checkpoint = torch.load(trained / "last.ckpt", weights_only=True)
+    checkpoint["datamodule_hyper_parameters"]["root"] = "/home/me/digits"
+    weight = checkpoint["state_dict"]["generator.head.weight"]
+    checkpoint["state_dict"]["generator.head.weight"] = torch.cat([weight] * 1000)[: len(weight)]
+    torch.save(checkpoint, tmp_path / "alone.ckpt")
+    main(["publish", f"--ckpt_path={tmp_path / 'alone.ckpt'}", f"--out={tmp_path / 'small.ckpt'}"])
+    small = torch.load(tmp_path / "small.ckpt", weights_only=True)
+    assert small["run"]["id"] == trained.name
+    assert small["datamodule_hyper_parameters"]["root"] == "digits"
+    assert (tmp_path / "small.ckpt").stat().st_size < (trained / "last.ckpt").stat().st_size
+
+
 def test_card_tells_data_command_metrics_and_checksum(published: Path) -> None:
     card = published.with_suffix(".md").read_text()
     assert hashlib.sha256(published.read_bytes()).hexdigest() in card
