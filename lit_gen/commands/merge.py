@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,4 +71,5 @@ def _write(checkpoint: dict[str, Any], path: Path) -> None:
     except (OSError, RuntimeError) as error:
         raise UserError(f"--out {path} cannot be written ({error}). Name a file that you may write.") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none, nor perhaps a folder for it
+            unfinished.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -66,7 +67,8 @@ def publish(
     except OSError as error:
         raise UserError(f"publish: {out} cannot be written ({error.strerror}).") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none, nor perhaps a folder for it
+            unfinished.unlink()
     print(f"{target}: {target.stat().st_size:,} bytes, SHA-256 {sha256(target)}, card in {target.with_suffix('.md')}")
 
 

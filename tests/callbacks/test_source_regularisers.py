@@ -59,7 +59,7 @@ class Toy(nn.Module):
 
 def start(model: nn.Module, *regularisers: SourceRegulariser) -> None:
     optimizer = torch.optim.SGD(model.generator.parameters(), lr=1.0)
-    trainer = SimpleNamespace(optimizers=[optimizer], ckpt_path=None)
+    trainer = SimpleNamespace(optimizers=[optimizer], ckpt_path=None, callbacks=[])
     for regulariser in regularisers:
         regulariser.on_fit_start(trainer, model)
     for regulariser in regularisers:
