@@ -146,7 +146,7 @@ def test_what_was_frozen_has_begun_to_learn(both: Ran) -> None:
     assert not any(torch.equal(state[name], state[name.replace(network, f"{network}_ema", 1)]) for name in weights)
 
 
-@pytest.mark.parametrize("family", ["gan", "cyclegan"])
+@pytest.mark.parametrize("family", ["gan", pytest.param("cyclegan", marks=pytest.mark.slow)])
 def test_regularisers_towards_the_source_keep_the_ranks_equal(family: str, tmp_path: Path) -> None:
     """The source, the Fisher information and the batches that features are compared in: each rank has its own."""
     stack = ["L2SP", "EWC", "CrossDomainConsistency", "FeatureDistillation"]
