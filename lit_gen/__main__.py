@@ -51,7 +51,7 @@ def run(args: list[str]) -> None:
 
         run_lightning(args)
     elif args[0] in commands:
-        from lit_gen.cli import run_function
+        from lit_gen.command_functions import run_function
 
         run_function(getattr(import_module(f"lit_gen.commands.{args[0]}"), args[0]), args[1:])
     else:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from argparse import ArgumentError
-from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -320,32 +317,3 @@ def _user_error_behind(error: BaseException | None) -> UserError | None:
     while error is not None and not isinstance(error, UserError):
         error = error.__cause__
     return error
-
-
-def run_function(function: Callable[..., Any], args: list[str]) -> None:
-    """A command of lit_gen/commands, its options made from the function's signature and docstring.
-
-    One that takes `args` alone reads the command line itself. The first option may be given without its name:
-    `inspect last.ckpt`.
-    """
-    if list(inspect.signature(function).parameters) == ["args"]:
-        function(args)
-        return
-    parser = Parser(prog=f"python -m lit_gen {function.__name__}", description=function.__doc__.splitlines()[0])
-    parser.add_function_arguments(function, as_positional=False)
-    try:
-        settings = parser.parse_args(_with_values(args, function))
-    except ArgumentError as error:
-        raise UserError(f"{function.__name__}: {explain(str(error))}") from error
-    function(**settings.as_dict())
-
-
-def _with_values(args: list[str], function: Callable[..., Any]) -> list[str]:
-    """What jsonargparse wants to read: `--ckpt_path=last.ckpt` for a bare `last.ckpt`, `--json=true` for `--json`."""
-    parameters = inspect.signature(function).parameters
-    if args and parameters and not args[0].startswith("-"):
-        args = [f"--{next(iter(parameters))}={args[0]}", *args[1:]]
-    switches = {f"--{name}" for name, p in parameters.items() if p.default is False}
-    return [
-        f"{arg}=true" if arg in switches and after.startswith("-") else arg for arg, after in pairwise([*args, "--"])
-    ]
