@@ -186,11 +186,12 @@ def test_merged_low_rank_gives_the_same_outputs_from_plain_weights(case: str) ->
             parameter.add_(0.2 * torch.randn(parameter.shape))
     inputs = feed(case, plain)
     before = outputs(wrapped, inputs)
-    assert not torch.allclose(before, outputs(plain, inputs), rtol=0.01, atol=1e-6)
+    size = before.abs().max()  # some networks begin with tiny outputs
+    assert (before - outputs(plain, inputs)).abs().max() > 1e-3 * size
     merged = wrapped.merge()
     assert type(merged) is type(plain)
     assert {k: v.shape for k, v in merged.state_dict().items()} == {k: v.shape for k, v in plain.state_dict().items()}
-    assert torch.allclose(outputs(merged, inputs), before, atol=1e-5)
+    assert (outputs(merged, inputs) - before).abs().max() < 1e-4 * size
 
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
