@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from torch import Tensor, nn
+from torch import nn
 
 from lit_gen.errors import UserError, nearest
 
@@ -79,9 +79,3 @@ def select_parameters(model: nn.Module, patterns: Sequence[str], asker: str) -> 
     """
     chosen = set(select(names_of(model), patterns, asker))
     return {name: parameter for name, parameter in model.named_parameters() if name in chosen}
-
-
-def select_buffers(model: nn.Module, patterns: Sequence[str], asker: str) -> dict[str, Tensor]:
-    """The same of buffers, such as batch statistics."""
-    chosen = set(select(names_of(model), patterns, asker))
-    return {name: buffer for name, buffer in model.named_buffers() if name in chosen}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -127,8 +127,3 @@ def columns(cells: Sequence[Sequence[str]]) -> str:
     """Lines of cells, each column as wide as its widest."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
-
-
-def read_plan(found: Mapping[str, Any]) -> Plan:
-    """A plan as `as_dict` wrote it."""
-    return Plan(found["source"], [Row(**row) for row in found["tensors"]])
