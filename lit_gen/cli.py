@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import datamodules.paths
 from lit_gen import processes
+from lit_gen.callbacks.evaluation import Evaluation
 from lit_gen.callbacks.image_progress_bar import ImageProgressBar
 from lit_gen.callbacks.last_checkpoint import LastCheckpoint
 from lit_gen.callbacks.run_record import RunRecord
@@ -156,7 +157,7 @@ class LitGenCLI(LightningCLI):
         seed = self.settings.seed_everything
         wanted = self.settings.get("ckpt_path")
         fit = self.subcommand == "fit"
-        if wanted == "last":
+        if wanted in ("last", "best"):
             folder = newest(root, self.experiment, seed if fit else None, unfinished=fit)
             if folder is None and not fit:
                 raise UserError(f"No run of {self.experiment} with a checkpoint below {root}. Train one first: "
@@ -164,8 +165,8 @@ class LitGenCLI(LightningCLI):
             if folder is None:
                 rank_zero_info(f"No unfinished run of {self.experiment}, seed {seed}, below {root}: starting afresh.")
             else:
-                rank_zero_info(f"Going on from {folder / 'last.ckpt'}.")
-            checkpoint = folder and folder / "last.ckpt"
+                rank_zero_info(f"{'Going on from' if fit else 'The checkpoint:'} {folder / wanted}.ckpt")
+            checkpoint = folder and existing_checkpoint(folder / f"{wanted}.ckpt")
         else:
             checkpoint = None if wanted is None else existing_checkpoint(datamodules.paths.find_input(wanted))
         if not fit and checkpoint is None:
@@ -180,7 +181,8 @@ class LitGenCLI(LightningCLI):
                 )
         own = checkpoint is not None and Record.read(checkpoint.parent) is not None
         folder = checkpoint.parent if own else new_folder(root, self.experiment)
-        folder = folder if fit else folder / self.subcommand
+        if not fit:  # of last.ckpt in `test`, of best.ckpt in `test_best`
+            folder /= self.subcommand if checkpoint.name == "last.ckpt" else f"{self.subcommand}_{checkpoint.stem}"
         return make_run(folder, checkpoint)
 
     def _callbacks(self, given: dict[str, Any], several: bool) -> list[Callback]:
@@ -188,6 +190,8 @@ class LitGenCLI(LightningCLI):
         chosen = given["callbacks"] or []
         record = RunRecord(self.experiment, self.settings.seed_everything, self._yaml())
         defaults: list[Callback] = [SyncRanks(), record] if several else [record]
+        if self.subcommand != "fit" and getattr(self.model, "evaluated", None):
+            defaults += [Evaluation()]
         if self.subcommand == "fit":
             defaults += [Throughput()]
             if given["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in chosen):
@@ -198,9 +202,9 @@ class LitGenCLI(LightningCLI):
 
     def _loggers(self) -> list[Any]:
         table = MetricsCSV(self.run.folder)
-        if self.subcommand != "fit":
-            return [table]
         run_id = Path(self.run.folder).name
+        if self.subcommand != "fit":  # a W&B run of its own: what a finished one has is not touched
+            run_id = f"{Path(self.run.folder).parent.name}-{run_id}"
         return [
             table,
             WandbRun(self.run.folder, self.settings.wandb_project, self.experiment, run_id, self.settings.wandb),

@@ -44,6 +44,7 @@ class Record:
     seed: int | None
     status: str = "running"  # or "finished"
     images_seen: int = 0
+    stopped: str | None = None  # why it ended before its time
 
     @staticmethod
     def read(folder: Path) -> Record | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm.auto import tqdm
 
+from lit_gen.callbacks.evaluation import Evaluation
 from lit_gen.callbacks.throughput import Throughput
 
 
@@ -34,6 +36,7 @@ class ImageProgressBar(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._enabled:  # Lightning disables it on all ranks but the first
             return
+        self.began = time.perf_counter()
         self.throughput = next((c for c in trainer.callbacks if isinstance(c, Throughput)), None)
         self.bar = tqdm(
             total=self.total(trainer, pl_module),
@@ -61,10 +64,13 @@ class ImageProgressBar(ProgressBar):
         if self.bar is None:
             return
         wait = self.throughput and self.throughput.data_wait
-        self.bar.set_postfix_str(
-            f"epoch {trainer.current_epoch}" + (f", waits for data {wait:.0%}" if wait is not None else ""),
-            refresh=False,
-        )
+        parts = [f"epoch {trainer.current_epoch}"]
+        if wait is not None:
+            parts.append(f"waits for data {wait:.0%}")
+        measuring = sum(callback.seconds for callback in trainer.callbacks if isinstance(callback, Evaluation))
+        if measuring:
+            parts.append(f"evaluation {measuring / max(time.perf_counter() - self.began, measuring):.0%} of the time")
+        self.bar.set_postfix_str(", ".join(parts), refresh=False)
         seen = pl_module.images_seen if self.bar.total is None else min(pl_module.images_seen, self.bar.total)
         self.bar.update(seen - self.bar.n)  # the last batch may pass the total, and tqdm would forget it
 

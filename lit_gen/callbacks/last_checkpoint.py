@@ -50,10 +50,13 @@ class LastCheckpoint(Checkpoint):
 
     def save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.saved = pl_module.images_seen
-        if trainer.fast_dev_run:
-            return
-        path = Path(trainer.default_root_dir) / "last.ckpt"
-        unfinished = path.with_name(".last.ckpt.writing")
-        trainer.save_checkpoint(unfinished, weights_only=False)  # every process takes part
-        if trainer.is_global_zero:
-            unfinished.replace(path)
+        if not trainer.fast_dev_run:
+            save_whole(trainer, Path(trainer.default_root_dir) / "last.ckpt")
+
+
+def save_whole(trainer: Trainer, path: Path) -> None:
+    """Writes a checkpoint that replaces an older one only when it is complete; every process takes part."""
+    unfinished = path.with_name(f".{path.name}.writing")
+    trainer.save_checkpoint(unfinished, weights_only=False)
+    if trainer.is_global_zero:
+        unfinished.replace(path)

@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_gen.callbacks.ema import EMA
+from lit_gen.callbacks.evaluation import Evaluation
 from lit_gen.loggers import MetricsCSV
 from lit_gen.run_folder import Record
 
@@ -59,7 +60,9 @@ class RunRecord(Callback):
         checkpoint["run"] = {"id": folder.name, "experiment": self.record.experiment, "seed": self.record.seed}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.interrupted and self._reached_its_end(pl_module):
+        evaluations = [callback for callback in trainer.callbacks if isinstance(callback, Evaluation)]
+        self.record.stopped = next((found.stopped for found in evaluations if found.stopped), None)
+        if not trainer.interrupted and (self.record.stopped or self._reached_its_end(pl_module)):
             self.record.status = "finished"
         self._write(trainer, pl_module)
 

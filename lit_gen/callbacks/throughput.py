@@ -55,7 +55,11 @@ class Throughput(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
-            self._began += time.perf_counter() - self._validation_began
+            self.leave_out(time.perf_counter() - self._validation_began)
+
+    def leave_out(self, seconds: float) -> None:
+        """Time that was spent on something else than training."""
+        self._began += seconds
 
 
 class _FetchTimer(Profiler):

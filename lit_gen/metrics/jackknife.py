@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Tensor
 
 MOST_BLOCKS = 20
@@ -52,5 +52,5 @@ def interval(value: float, replicates: Sequence[float], share: float = 0.95) -> 
         replicates: Its values without each of the blocks, two at least.
         share: Probability, in (0, 1).
     """
-    half = float(stats.t.ppf((1 + share) / 2, len(replicates) - 1)) * standard_error(replicates)
+    half = float(stdtrit(len(replicates) - 1, (1 + share) / 2)) * standard_error(replicates)
     return value - half, value + half

@@ -54,9 +54,10 @@ class ConditionalGAN(GAN):
         batch_size: int = 256,
         source: Iterable[tuple[Tensor, ...]] | None = None,
         labels: Labels | None = None,
+        turns: slice = slice(None),
     ) -> Iterator[Made]:
         """The images of `sample`, `batch_size` at a time; a grid of all classes in turn has one row for each."""
-        for made in super().make(mode, n, seed, batch_size, source, labels):
+        for made in super().make(mode, n, seed, batch_size, source, labels, turns):
             yield made._replace(period=self.n_classes if labels is None else 1)
 
     def conditions(self, n: int, labels: Labels | None = None) -> tuple[Tensor, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -54,6 +55,7 @@ class CycleGAN(LightningModule):
     """
 
     modes = ("a_to_b", "b_to_a")
+    evaluated = {"a_to_b": "b", "b_to_a": "a"}  # what is measured, and the domain that it is held against
     image_shape: tuple[int, ...] | None = None
     class_names: list[str] = []
 
@@ -258,6 +260,7 @@ class CycleGAN(LightningModule):
         batch_size: int = 256,
         source: Iterable[tuple[Tensor, ...]] | None = None,
         labels: Any = None,
+        turns: slice = slice(None),
     ) -> Iterator[Made]:
         """Translations of the first n images of `source`, each shown as source | translation | reconstruction.
 
@@ -268,6 +271,7 @@ class CycleGAN(LightningModule):
             batch_size: Images translated at once, at most.
             source: Batches (real_a, real_b), or (images,) of the one domain.
             labels: None, as there are no classes.
+            turns: Only these batches are translated: one process of several takes its own.
 
         Raises:
             UserError: No such mode, or no images to translate.
@@ -278,7 +282,7 @@ class CycleGAN(LightningModule):
         if source is None:
             raise UserError("CycleGAN: translation needs images to translate, and found none: there is no `source`.")
         to = mode[-1]
-        for batch in source:
+        for batch in islice(source, turns.start, turns.stop, turns.step):
             images = batch[0 if to == "b" or len(batch) == 1 else 1][:n]
             n -= len(images)
             for part in images.split(batch_size):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import torch
@@ -50,6 +51,7 @@ class GAN(LightningModule):
     """
 
     modes = ("sample",)
+    evaluated = {"sample": None}  # what is measured, and the domain of the real images that it is held against
     image_shape: tuple[int, int, int] | None = None  # of the data that it was trained on
     class_names: list[str] = []
     batches_hold_features = False  # instead of images, where FeatureCache has computed what the front makes of them
@@ -244,14 +246,28 @@ class GAN(LightningModule):
         batch_size: int = 256,
         source: Iterable[tuple[Tensor, ...]] | None = None,
         labels: Any = None,
+        turns: slice = slice(None),
     ) -> Iterator[Made]:
-        """The images of `sample`, `batch_size` at a time, for more of them than memory holds; `source` is not used."""
+        """The images of `sample`, `batch_size` at a time, for more of them than memory holds; `source` is not used.
+
+        Only the batches of these `turns` are made: one process of several makes its own.
+        """
         if mode not in self.modes:
             raise unknown_mode(self, mode)
-        given = (draw_latents(n, self.generator.latent_dim, seed), *self.conditions(n, labels))
-        for part in zip(*(values.split(batch_size) for values in given), strict=True):
-            with evaluating(averaged(self, "generator")) as generator:
-                yield Made(generator(*(values.to(self.device) for values in part)))
+        given = (draw_latents(n, self.latent_dim, seed), *self.conditions(n, labels))
+        parts = zip(*(values.split(batch_size) for values in given), strict=True)
+        for z, *cond in islice(parts, turns.start, turns.stop, turns.step):
+            yield Made(self.decode(z, tuple(cond)))
+
+    @property
+    def latent_dim(self) -> int:
+        """Numbers in a z."""
+        return self.generator.latent_dim
+
+    def decode(self, z: Tensor, cond: tuple[Tensor, ...] = ()) -> Tensor:
+        """The images (B, C, H, W) in [-1, 1] of latents (B, Z), from the EMA weights where there are any."""
+        with evaluating(averaged(self, "generator")) as generator:
+            return generator(*(values.to(self.device) for values in (z, *cond)))
 
     def on_fit_start(self) -> None:
         """What the generator makes, what the discriminator takes and what the data holds have to agree."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from typing import Any
 
 import torch
@@ -45,6 +46,7 @@ class VAE(LightningModule):
         max_images: Stop after so many images seen; None leaves the end to `trainer.max_epochs` and `max_time`.
     """
 
+    evaluated = {"sample": None}  # what is measured, and the domain of the real images that it is held against
     image_shape: tuple[int, int, int] | None = None  # of the data that it was trained on
     class_names: list[str] = []
 
@@ -236,6 +238,11 @@ class VAE(LightningModule):
             log_likelihood, kl, _ = self.terms((self.encoder, self.decoder, self.likelihood), images, *cond, noise=draw)
             yield kl.sum() - log_likelihood.sum()
 
+    @property
+    def latent_dim(self) -> int:
+        """Numbers in a z."""
+        return self.decoder.latent_dim
+
     def draw_posterior(self, batch: tuple[Tensor, ...]) -> Tensor:
         """z ~ q(z|x) of each image of a batch, (B, Z), by the EMA encoder."""
         images, *labels = self.given(batch)
@@ -293,17 +300,22 @@ class VAE(LightningModule):
         batch_size: int = 256,
         source: Iterable[tuple[Tensor, ...]] | None = None,
         labels: Any = None,
+        turns: slice = slice(None),
     ) -> Iterator[Made]:
-        """Images of one kind, `batch_size` at a time; held-out images come from `source`."""
+        """Images of one kind, `batch_size` at a time; held-out images come from `source`.
+
+        Only the batches of these `turns` are made: one process of several makes its own.
+        """
         if mode in ("sample", "mixture"):
-            z = self.latents(mode, n, seed)
-            for part in zip(*(values.split(batch_size) for values in (z, *self.conditions(n, labels))), strict=True):
+            given = (self.latents(mode, n, seed), *self.conditions(n, labels))
+            parts = zip(*(values.split(batch_size) for values in given), strict=True)
+            for part in islice(parts, turns.start, turns.stop, turns.step):
                 yield Made(self.decode(part[0], part[1:]), period=self.n_classes or 1)
         elif mode in ("reconstruct", "interpolate"):
             refuse_labels(self, labels)  # the images bring theirs
             if source is None:
                 raise UserError(f"VAE: {mode} begins with images; none were given (`source`).")
-            for batch in source:
+            for batch in islice(source, turns.start, turns.stop, turns.step):
                 images, *given = self.given(tuple(values.to(self.device) for values in batch))
                 if mode == "reconstruct":
                     found = self.reconstruct(images, *given)
@@ -317,7 +329,7 @@ class VAE(LightningModule):
     def latents(self, mode: str, n: int, seed: int | None) -> Tensor:
         """z (n, Z) on the CPU, from the prior or from the mixture."""
         if mode == "sample":
-            return draw_latents(n, self.decoder.latent_dim, seed)
+            return draw_latents(n, self.latent_dim, seed)
         if not self.mixture.fitted:
             raise UserError(
                 "VAE: no mixture was fitted to the posteriors of this model. Add PosteriorMixture to the callbacks "
