@@ -40,13 +40,20 @@ class InceptionScore(Metric):
         if splits < 1:
             raise UserError(f"InceptionScore: found splits {splits}, expected at least 1. Type splits: 1.")
         self.splits = splits
-        self.least = 10 * splits
 
     def __call__(self, evidence: Evidence) -> dict[str, float]:
         return self.measured(evidence, blocks=1)[0]
 
     def replicates(self, evidence: Evidence, blocks: int) -> dict[str, Sequence[float]]:
         return self.measured(evidence, blocks)[1]
+
+    def check(self, n_real: int, n_fake: int) -> None:
+        super().check(n_real, n_fake)
+        if self.splits > 1 and n_fake < 10 * self.splits:
+            raise UserError(
+                f"InceptionScore: found {n_fake} generated images, expected at least {10 * self.splits} for splits "
+                f"{self.splits}.\nType splits: 1, or make more of them."
+            )
 
     def measured(self, evidence: Evidence, blocks: int) -> tuple[dict[str, float], dict[str, Sequence[float]]]:
         """Sums over the images of each block in each split give all of it; images stay in their splits."""

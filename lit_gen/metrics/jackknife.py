@@ -35,7 +35,7 @@ def without(rows: Tensor | None, block: int, blocks: int) -> Tensor | None:
 
 
 def all_and_without(blocks: int) -> Tensor:
-    """Which blocks count, by 1 and 0, in float64: all of them, then all but each, (1 + G, G); a single one never leaves."""
+    """Which blocks count, 1 or 0, in float64: all of them, then all but each; (1 + G, G), or (1, 1) of one alone."""
     everything = torch.ones(1, blocks, dtype=torch.float64)
     return torch.cat([everything, everything - torch.eye(blocks, dtype=torch.float64)]) if blocks > 1 else everything
 
