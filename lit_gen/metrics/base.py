@@ -110,6 +110,10 @@ class Metric(ABC):
         found = [self(evidence.without(block, blocks)) for block in range(blocks)]
         return {name: [numbers[name] for numbers in found] for name in self.better}
 
+    def measured(self, evidence: Evidence, blocks: int) -> tuple[dict[str, float], dict[str, Sequence[float]]]:
+        """The numbers, and those without each block; overridden where one pass over the images finds both."""
+        return self(evidence), self.replicates(evidence, blocks)
+
     def estimate(self, evidence: Evidence) -> list[Estimate]:
         """The numbers with their 95 % intervals, of the delete-a-block jackknife.
 
@@ -118,8 +122,7 @@ class Metric(ABC):
         """
         sizes = len(evidence.real), len(evidence.fake)
         self.check(*sizes)
-        numbers = self(evidence)
-        replicates = self.replicates(evidence, blocks_for(*sizes))
+        numbers, replicates = self.measured(evidence, blocks_for(*sizes))
         return [self._described(name, numbers[name], replicates[name], evidence) for name in self.better]
 
     def _described(self, name: str, value: float, replicates: Sequence[float], evidence: Evidence) -> Estimate:

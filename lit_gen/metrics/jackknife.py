@@ -34,6 +34,12 @@ def without(rows: Tensor | None, block: int, blocks: int) -> Tensor | None:
     return None if rows is None else rows[block_of(len(rows), blocks) != block]
 
 
+def all_and_without(blocks: int) -> Tensor:
+    """Which blocks count, 1 or 0, in float64: all of them, then all but each; (1 + G, G), or (1, 1) of one alone."""
+    everything = torch.ones(1, blocks, dtype=torch.float64)
+    return torch.cat([everything, everything - torch.eye(blocks, dtype=torch.float64)]) if blocks > 1 else everything
+
+
 def standard_error(replicates: Sequence[float]) -> float:
     """Of an estimate, from its values without each of the blocks (Efron & Tibshirani 1993, eq. 11.5, for blocks).
 

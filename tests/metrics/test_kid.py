@@ -1,4 +1,4 @@
-"""KID against sums written out by hand, and against what is known of two distributions."""
+"""KID against sums written out by hand, what is known of two distributions, and torch-fidelity on the same features."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import math
 
 import pytest
 import torch
+from normals import evidence_of, normal
 from torch import Tensor
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 
 from lit_gen.errors import UserError
-from lit_gen.metrics.kid import kid, polynomial_kernel
-
-
-def normal(n: int, seed: int, mean: float = 0.0, width: int = 4) -> Tensor:
-    return torch.randn(n, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + mean
+from lit_gen.metrics.base import Evidence, Metric
+from lit_gen.metrics.kid import KID, kid, polynomial_kernel
 
 
 def test_kernel_is_the_papers() -> None:
@@ -74,6 +73,64 @@ def test_grows_with_the_distance_and_sees_a_collapse() -> None:
 def test_float32_features_are_summed_in_float64() -> None:
     real, fake = 50 + normal(100, 0).float(), 50 + normal(100, 1).float()
     assert kid(real, fake) == kid(real.double(), fake.double())
+
+
+def pair(width: int = 32) -> Evidence:
+    return evidence_of(normal(120, 0, width=width), normal(90, 1, 0.3, width))
+
+
+def test_subsets_are_torch_fidelitys() -> None:
+    given = pair()
+    options = {"kid_subsets": 7, "kid_subset_size": 50, "verbose": False}
+    expected = kid_features_to_metric(given.real, given.fake, **options)[KEY_METRIC_KID_MEAN]
+    assert KID(subsets=7, subset_size=50)(given)["kid"] == pytest.approx(expected, rel=1e-10)
+
+
+def test_all_pairs_are_one_subset_of_everything() -> None:
+    given = evidence_of(normal(90, 0), normal(90, 1, 0.3))
+    options = {"kid_subsets": 1, "kid_subset_size": 90, "verbose": False}
+    expected = kid_features_to_metric(given.real, given.fake, **options)[KEY_METRIC_KID_MEAN]
+    assert KID()(given)["kid"] == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("rows", [7, 1024])
+def test_parts_of_any_size_give_the_same(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = pair()
+    expected = (polynomial_kernel(given.real, given.fake).mean(), KID().replicates(given, 4)["kid"])
+    monkeypatch.setattr("lit_gen.metrics.kid.AT_A_TIME", rows)
+    k, n, m = polynomial_kernel, 120, 90
+    within = sum((k(x, x).sum() - k(x, x).trace()) / (len(x) * (len(x) - 1)) for x in (given.real, given.fake))
+    assert (n, m) == (len(given.real), len(given.fake))
+    assert kid(given.real, given.fake) == pytest.approx((within - 2 * expected[0]).item(), rel=1e-10)
+    assert KID().replicates(given, 4)["kid"] == pytest.approx(expected[1], rel=1e-10)
+
+
+def test_replicates_are_those_of_the_long_way() -> None:
+    given = pair()
+    assert KID().replicates(given, 7)["kid"] == pytest.approx(Metric.replicates(KID(), given, 7)["kid"], rel=1e-9)
+
+
+def test_a_block_leaves_the_subsets_as_they_were_drawn() -> None:
+    """One subset of all images is all pairs, in another order."""
+    given = evidence_of(normal(90, 0), normal(90, 1, 0.3))
+    found = KID(subsets=1, subset_size=90).replicates(given, 7)["kid"]
+    assert found == pytest.approx(KID().replicates(given, 7)["kid"], rel=1e-9)
+
+
+def test_estimate_of_float32_features() -> None:
+    given = pair()
+    (found,) = KID().estimate(evidence_of(given.real.float(), given.fake.float()))
+    assert found.key == "kid_known" and found.low < found.value < found.high and len(found.replicates) == 20
+    assert found.value == pytest.approx(kid(given.real, given.fake), rel=1e-5)
+
+
+def test_settings_that_cannot_be_are_named() -> None:
+    with pytest.raises(UserError, match="found 120 real and 90 generated images, expected at least subset_size 1000"):
+        KID(subsets=5).estimate(pair())
+    with pytest.raises(UserError, match="found subsets 0"):
+        KID(subsets=0)
+    with pytest.raises(UserError, match="found subset_size 9"):
+        KID(subset_size=9)
 
 
 @pytest.mark.parametrize(
