@@ -34,6 +34,13 @@ def without(rows: Tensor | None, block: int, blocks: int) -> Tensor | None:
     return None if rows is None else rows[block_of(len(rows), blocks) != block]
 
 
+def kept(n: int, blocks: int = 0) -> Tensor:
+    """Which of n rows are in each of the replicates, (blocks, n) bool; without blocks one replicate that has all."""
+    if blocks == 0:
+        return torch.ones(1, n, dtype=torch.bool)
+    return block_of(n, blocks) != torch.arange(blocks)[:, None]
+
+
 def standard_error(replicates: Sequence[float]) -> float:
     """Of an estimate, from its values without each of the blocks (Efron & Tibshirani 1993, eq. 11.5, for blocks).
 
