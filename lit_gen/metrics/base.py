@@ -134,7 +134,8 @@ class Metric(ABC):
     def _described(self, name: str, value: float, replicates: Sequence[float], evidence: Evidence) -> Estimate:
         least, most = self.bounds(name)
         low, high = (min(max(end, least), most) for end in interval(value, replicates))
-        return Estimate(name, value, low, high, *self.sizes(evidence), evidence.extractor, self.better[name], tuple(replicates))
+        about = *self.sizes(evidence), evidence.extractor, self.better[name]
+        return Estimate(name, value, low, high, *about, tuple(replicates))
 
     def check(self, n_real: int, n_fake: int) -> None:
         """Refuses fewer images than the metric can bear.
@@ -158,8 +159,8 @@ class Metric(ABC):
         missing = [name for name in self.needs if getattr(evidence, name) is None]
         if missing:
             raise UserError(
-                f"{type(self).__name__}: found no {', '.join(missing)}, expected {', '.join(self.needs)} beside the real "
-                "and the generated images.\nLeave it out of the metrics, or judge a model and a data set that have them."
+                f"{type(self).__name__}: found no {', '.join(missing)}, expected {', '.join(self.needs)} beside the "
+                "real and the generated images.\nLeave it out of the metrics, or judge a model and data that have them."
             )
         if "train" in self.needs and len(evidence.train) < self.least:
             raise UserError(

@@ -20,14 +20,26 @@ def row_parts(n: int, width: int = 1) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, n, step))
 
 
+def finite(x: Tensor) -> Tensor:
+    """Rows x in float64.
+
+    Raises:
+        UserError: A feature is not finite.
+    """
+    x = x.double()
+    if not x.isfinite().all():
+        raise UserError("Found features that are not finite, expected numbers.\nLook at the images first.")
+    return x
+
+
 def mean_row(x: Tensor) -> Tensor:
     """Mean of the rows of x (N, F), (F,) float64: distances seen from here lose the least in rounding."""
-    return sum(x[rows].double().sum(0) for rows in row_parts(len(x))) / len(x)
+    return sum(finite(x[rows]).sum(0) for rows in row_parts(len(x))) / len(x)
 
 
 def unit_rows(x: Tensor) -> Tensor:
     """Rows of length 1, float64 (Zhang et al. 2018, arXiv:1801.03924, eq. 1); a row of zeros stays one."""
-    x = x.double()
+    x = finite(x)
     return x / x.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
 
 
@@ -48,7 +60,7 @@ def squared_distances(x: Tensor, y: Tensor, origin: Tensor | None = None, unit: 
     """
 
     def seen(rows: Tensor) -> tuple[Tensor, Tensor]:
-        centred = unit_rows(rows) if unit else rows.double() - (0 if origin is None else origin)
+        centred = unit_rows(rows) if unit else finite(rows) - (0 if origin is None else origin)
         return centred, centred.square().sum(1)
 
     x, x_length = seen(x)
@@ -58,6 +70,4 @@ def squared_distances(x: Tensor, y: Tensor, origin: Tensor | None = None, unit: 
         lengths = x_length[:, None] + length
         squared = torch.addmm(lengths, x, part.T, alpha=-2)
         found[:, columns] = squared.masked_fill_(squared < SAME * lengths, 0)
-    if not found.isfinite().all():
-        raise UserError("Found features that are not finite, expected numbers.\nLook at the images first.")
     return found

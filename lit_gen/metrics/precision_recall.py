@@ -20,7 +20,7 @@ SPARE = 4  # times as many neighbours are remembered as one replicate needs: blo
 class PrecisionRecall(Metric):
     """Improved precision and recall (Kynkaanniemi et al. 2019, arXiv:1904.06991, eq. 2); density and coverage too.
 
-    Density and coverage are by Naeem et al. 2020, arXiv:2002.09797, eqs. 5 and 6. Density is not bounded by 1: generated
+    Density and coverage are by Naeem et al. 2020, arXiv:2002.09797, section 3. Density is not bounded by 1: generated
     images that crowd where real ones are dense go above it.
 
     Args:
@@ -59,7 +59,7 @@ class PrecisionRecall(Metric):
 def precision_recall(
     real: Tensor, fake: Tensor, neighbours: int = 3, density_neighbours: int = 5, blocks: int = 0
 ) -> dict[str, list[float]]:
-    """Precision and recall (Kynkaanniemi et al. 2019, eq. 2), density and coverage (Naeem et al. 2020, eqs. 5 and 6).
+    """Precision and recall (Kynkaanniemi et al. 2019, eq. 2), density and coverage (Naeem et al. 2020, section 3).
 
     Args:
         real: Features of real images, (N, F).
@@ -120,8 +120,10 @@ def squared_radii(x: Tensor, neighbours: tuple[int, ...], keep: Tensor, origin: 
         for one, keeps in enumerate(keep):
             counted = keeps[where].cumsum(1)  # the row itself is the first, at distance 0
             for radii, k in zip(found, neighbours, strict=True):
-                radii[one, rows] = near.gather(1, (counted > k).byte().argmax(1, keepdim=True))[:, 0]
-                short = (counted[:, -1] <= k).nonzero()[:, 0]  # a block took most of its neighbours
-                radii[one, rows][short] = squared[short][:, keeps].kthvalue(k + 1).values if len(short) else near[:0, 0]
+                radius = near.gather(1, (counted > k).byte().argmax(1, keepdim=True))[:, 0]
+                short = counted[:, -1] <= k
+                if short.any():  # a block took most of what is remembered
+                    radius[short] = squared[short][:, keeps].kthvalue(k + 1).values
+                radii[one, rows] = radius
             found[:, one, rows] = found[:, one, rows].where(keeps[rows], -1.0)
     return found * ON_THE_RIM
