@@ -37,10 +37,15 @@ def mean_row(x: Tensor) -> Tensor:
     return sum(finite(x[rows]).sum(0) for rows in row_parts(len(x))) / len(x)
 
 
-def unit_rows(x: Tensor) -> Tensor:
-    """Rows of length 1, float64 (Zhang et al. 2018, arXiv:1801.03924, eq. 1); a row of zeros stays one."""
+def unit_rows(x: Tensor, origin: Tensor | None = None) -> Tensor:
+    """Rows x, seen from the origin (F,), at length 1, float64 (Zhang et al. 2018, arXiv:1801.03924, eq. 1).
+
+    A row of zeros stays one, and so does a row that float32 cannot tell from the origin: its direction is rounding.
+    """
     x = finite(x)
-    return x / x.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    seen = x if origin is None else x - origin
+    length = seen.norm(dim=1, keepdim=True)
+    return torch.where(length > SAME**0.5 * x.norm(dim=1, keepdim=True), seen / length, 0)
 
 
 def squared_distances(x: Tensor, y: Tensor, origin: Tensor | None = None, unit: bool = False) -> Tensor:
@@ -49,8 +54,8 @@ def squared_distances(x: Tensor, y: Tensor, origin: Tensor | None = None, unit: 
     Args:
         x: (N, F), as many rows as `row_parts` gives.
         y: (M, F), which may be a memory map: it is read in parts.
-        origin: (F,), where both are seen from, such as `mean_row(y)`; the distances do not depend on it.
-        unit: Goes by the rows at length 1 instead, whose squared distances lie in [0, 4].
+        origin: (F,), where both are seen from, such as `mean_row(y)`. Only rounding depends on it, unless `unit`.
+        unit: Goes by `unit_rows` instead, whose squared distances lie in [0, 4].
 
     Returns:
         (N, M) float64.
@@ -60,8 +65,8 @@ def squared_distances(x: Tensor, y: Tensor, origin: Tensor | None = None, unit: 
     """
 
     def seen(rows: Tensor) -> tuple[Tensor, Tensor]:
-        centred = unit_rows(rows) if unit else finite(rows) - (0 if origin is None else origin)
-        return centred, centred.square().sum(1)
+        found = unit_rows(rows, origin) if unit else finite(rows) - (0 if origin is None else origin)
+        return found, found.square().sum(1)
 
     x, x_length = seen(x)
     found = torch.empty(len(x), len(y), dtype=torch.float64)
