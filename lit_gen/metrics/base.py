@@ -118,17 +118,27 @@ class Metric(ABC):
         """The numbers with their 95 % intervals, of the delete-a-block jackknife.
 
         Raises:
-            UserError: There are fewer images than the metric can bear.
+            UserError: There are fewer images than the metric can bear, or something that it needs is missing.
         """
-        sizes = len(evidence.real), len(evidence.fake)
+        sizes = self.sizes(evidence)
         self.check(*sizes)
+        self.check_needs(evidence)
         numbers, replicates = self.measured(evidence, blocks_for(*sizes))
         return [self._described(name, numbers[name], replicates[name], evidence) for name in self.better]
 
+    def sizes(self, evidence: Evidence) -> tuple[int, int]:
+        """How many real and how many generated images the numbers go by."""
+        return len(evidence.real), len(evidence.fake)
+
+    def bounds(self, name: str) -> tuple[float, float]:
+        """The values that this number can have: `within`, unless a metric has numbers of several kinds."""
+        return self.within
+
     def _described(self, name: str, value: float, replicates: Sequence[float], evidence: Evidence) -> Estimate:
-        low, high = (min(max(end, self.within[0]), self.within[1]) for end in interval(value, replicates))
-        sizes = len(evidence.real), len(evidence.fake)
-        return Estimate(name, value, low, high, *sizes, evidence.extractor, self.better[name], tuple(replicates))
+        least, most = self.bounds(name)
+        low, high = (min(max(end, least), most) for end in interval(value, replicates))
+        about = *self.sizes(evidence), evidence.extractor, self.better[name]
+        return Estimate(name, value, low, high, *about, tuple(replicates))
 
     def check(self, n_real: int, n_fake: int) -> None:
         """Refuses fewer images than the metric can bear.
@@ -142,3 +152,21 @@ class Metric(ABC):
                     f"{type(self).__name__}: found {n} {kind} images, expected at least {self.least}.\nGive it more, "
                     "or leave it out of the metrics."
                 )
+
+    def check_needs(self, evidence: Evidence) -> None:
+        """Refuses evidence that lacks what the metric goes by.
+
+        Raises:
+            UserError: A part that it needs is missing, or there are too few training images.
+        """
+        missing = [name for name in self.needs if getattr(evidence, name) is None]
+        if missing:
+            raise UserError(
+                f"{type(self).__name__}: found no {', '.join(missing)}, expected {', '.join(self.needs)} beside the "
+                "real and the generated images.\nLeave it out of the metrics, or judge a model and data that have them."
+            )
+        if "train" in self.needs and len(evidence.train) < self.least:
+            raise UserError(
+                f"{type(self).__name__}: found {len(evidence.train)} training images, expected at least {self.least}.\n"
+                "Give it more, or leave it out of the metrics."
+            )

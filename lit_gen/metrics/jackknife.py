@@ -40,6 +40,13 @@ def all_and_without(blocks: int) -> Tensor:
     return torch.cat([everything, everything - torch.eye(blocks, dtype=torch.float64)]) if blocks > 1 else everything
 
 
+def kept(n: int, blocks: int = 0) -> Tensor:
+    """Which of n rows are in each of the replicates, (blocks, n) bool; without blocks one replicate that has all."""
+    if blocks == 0:
+        return torch.ones(1, n, dtype=torch.bool)
+    return block_of(n, blocks) != torch.arange(blocks)[:, None]
+
+
 def standard_error(replicates: Sequence[float]) -> float:
     """Of an estimate, from its values without each of the blocks (Efron & Tibshirani 1993, eq. 11.5, for blocks).
 

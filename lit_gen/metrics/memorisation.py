@@ -1,0 +1,183 @@
+"""Did the generator learn, or does it replay its training images? Held-out images say what a fresh one looks like."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lit_gen.metrics.base import Better, Estimate, Evidence, Metric
+from lit_gen.metrics.distances import mean_row, row_parts, squared_distances
+from lit_gen.metrics.jackknife import kept
+
+RARE = 0.01  # of the held-out images are as near to a training image as a near copy is
+SUSPECT = {
+    "copy_share": (0.55, "of the generated images are nearer to a training image than to any held-out one", 0.5),
+    "near_copies": (0.05, "of the generated images are nearly copies of a training image", RARE),
+}
+
+
+class Memorisation(Metric):
+    """How often a generated image is nearer to the training set than a fresh image would be.
+
+    Train and held-out images come from one distribution, so a model that learnt the distribution and not the images
+    is as near to the one as to the other (the comparison of Meehan et al. 2020, arXiv:2004.05675, section 3). `copy_share`
+    is 0.5 then and `near_copies` 0.01, whatever the numbers of images and however bad the model; replays go up to 1.
+    Distances are between directions of the features from their common mean.
+    """
+
+    better: dict[str, Better] = {"copy_share": "lower", "near_copies": "lower"}
+    least = 10
+    needs = ("train",)
+    within = (0.0, 1.0)
+
+    def __call__(self, evidence: Evidence) -> dict[str, float]:
+        return {name: values[0] for name, values in memorisation(evidence.real, evidence.fake, evidence.train).items()}
+
+    def replicates(self, evidence: Evidence, blocks: int) -> dict[str, Sequence[float]]:
+        """All of them from one pass over the distances: leaving images out only takes rows and columns away."""
+        return memorisation(evidence.real, evidence.fake, evidence.train, blocks)
+
+
+class ClosestPairs(NamedTuple):
+    """Generated images with their nearest neighbours, the most suspect first; rows are int64.
+
+    Attributes:
+        fake_rows: (n,), of the generated images.
+        train_rows: (n,), of the training image nearest to each; every one at most once.
+        real_rows: (n,), of the held-out image nearest to each.
+        distances: (n, 2) float64, to either, in [0, 2].
+    """
+
+    fake_rows: Tensor
+    train_rows: Tensor
+    real_rows: Tensor
+    distances: Tensor
+
+
+def memorisation(real: Tensor, fake: Tensor, train: Tensor, blocks: int = 0) -> dict[str, list[float]]:
+    """`copy_share` and `near_copies`, see Memorisation.
+
+    Args:
+        real: Features of held-out images, (H, F).
+        fake: Features of generated images, (M, F).
+        train: Features of training images, (T, F).
+        blocks: Of the jackknife; 0 leaves nothing out.
+
+    Returns:
+        Each name with one value in [0, 1] for each replicate.
+
+    Raises:
+        UserError: A feature is not finite.
+    """
+    origin = common_origin(real, train)
+    keep_real, keep_fake, keep_train = (kept(len(rows), blocks) for rows in (real, fake, train))
+    copied = torch.zeros(keep_fake.shape, dtype=torch.float64)
+    nearest, usual = torch.zeros_like(copied), torch.zeros(keep_real.shape, dtype=torch.float64)
+    for rows in row_parts(len(fake), len(train) + len(real)):
+        to_train, to_real = (squared_distances(fake[rows], y, origin, unit=True) for y in (train, real))
+        for one, (in_train, in_real) in enumerate(zip(keep_train, keep_real, strict=True)):
+            copied[one, rows] = copied_probability(to_train[:, in_train], to_real[:, in_real])
+            nearest[one, rows] = to_train[:, in_train].amin(1)
+    for rows in row_parts(len(real), len(train)):
+        to_train = squared_distances(real[rows], train, origin, unit=True)
+        for one, in_train in enumerate(keep_train):
+            usual[one, rows] = to_train[:, in_train].amin(1)
+    rare = [rare_distance(row[keep].sqrt()) for row, keep in zip(usual, keep_real, strict=True)]
+    near = nearest.sqrt() < torch.tensor(rare, dtype=torch.float64)[:, None]
+    n_fake = keep_fake.sum(1).double()
+    return {
+        "copy_share": ((copied * keep_fake).sum(1) / n_fake).tolist(),
+        "near_copies": ((near & keep_fake).sum(1) / n_fake).tolist(),
+    }
+
+
+def common_origin(real: Tensor, train: Tensor) -> Tensor:
+    """Mean of both sets, (F,), in which no image of one counts more than an image of the other."""
+    return (mean_row(real) * len(real) + mean_row(train) * len(train)) / (len(real) + len(train))
+
+
+def copied_probability(to_train: Tensor, to_real: Tensor) -> Tensor:
+    """How probably the nearest training image is nearer than the nearest held-out one, among equally many of both.
+
+    The larger set is taken down to the size of the smaller, in expectation over all its subsets; a tie counts half.
+
+    Args:
+        to_train: Distances of M images to T training images, (M, T).
+        to_real: Distances of the same to H held-out images, (M, H).
+
+    Returns:
+        (M,) float64 in [0, 1], with the mean 0.5 where the two sets could be exchanged.
+    """
+    if to_train.shape[1] < to_real.shape[1]:
+        return 1 - copied_probability(to_real, to_train)
+    bound, size = to_real.amin(1, keepdim=True), to_real.shape[1]
+    nearer, as_near = (to_train < bound).sum(1), (to_train <= bound).sum(1)
+    return (_drawn(nearer, to_train.shape[1], size) + _drawn(as_near, to_train.shape[1], size)) / 2
+
+
+def _drawn(wanted: Tensor, n: int, size: int) -> Tensor:
+    """How probably a random subset of this size has one of the wanted (M,) among n: 1 - C(n-w, size) / C(n, size)."""
+    others = n - wanted.double()
+    enough = others.clamp_min(size)  # fewer others than the subset has places: one of the wanted is in it for certain
+    log_none = (enough + 1).lgamma() - (enough - size + 1).lgamma() + math.lgamma(n - size + 1) - math.lgamma(n + 1)
+    return torch.where(others < size, 1.0, -torch.expm1(log_none))
+
+
+def rare_distance(distances: Tensor) -> float:
+    """The distance below which a fresh image lies as rarely as RARE, from H held-out ones (H,), H >= 3.
+
+    A fresh image is below the k-th smallest of them with the probability k / (H + 1): between two of these it is
+    interpolated. Below the smallest it follows the tail d^a of the nearest sqrt(H), a by Hill 1975, as in Weissman 1978:
+    with 50 images none of them is as rare as 1 %.
+    """
+    ordered = distances.sort().values
+    rank = RARE * (len(ordered) + 1)
+    if rank >= 1:
+        below = int(rank)
+        return torch.lerp(ordered[below - 1], ordered[below], rank - below).item()
+    if ordered[0] == 0:  # held-out copies of training images: nothing is nearer than fresh ones are
+        return 0.0
+    tail = min(max(2, math.ceil(len(ordered) ** 0.5)), len(ordered) - 1)
+    inverse_power = (ordered[tail] / ordered[:tail]).log().mean().item()
+    return ordered[0].item() * rank**inverse_power
+
+
+def flagged(estimates: Iterable[Estimate]) -> list[str]:
+    """Why a model is suspected of replaying its training images, in words; empty where it is not.
+
+    A number counts where its whole interval is above what fresh images give and a margin.
+    """
+    reasons = []
+    for estimate in estimates:
+        limit, what, fresh = SUSPECT.get(estimate.name, (math.inf, "", 0.0))
+        if estimate.low > limit:
+            reasons.append(
+                f"{estimate.value:.0%} {what} ({estimate.low:.0%} to {estimate.high:.0%}; fresh images: {fresh:.0%})"
+            )
+    return reasons
+
+
+def closest_pairs(evidence: Evidence, n: int) -> ClosestPairs:
+    """The generated images that are nearest to a training image in relation to their nearest held-out one.
+
+    Args:
+        evidence: With training images.
+        n: How many, fewer where fewer training images are anybody's nearest: each is shown once.
+    """
+    origin = common_origin(evidence.real, evidence.train)
+    found: list[tuple[Tensor, ...]] = []
+    for rows in row_parts(len(evidence.fake), len(evidence.train) + len(evidence.real)):
+        sets = evidence.train, evidence.real
+        nearest = [squared_distances(evidence.fake[rows], y, origin, unit=True).min(1) for y in sets]
+        found.append((*(each.indices for each in nearest), torch.stack([each.values for each in nearest], 1).sqrt()))
+    train_rows, real_rows, distances = (torch.cat(parts) for parts in zip(*found, strict=True))
+    share = distances[:, 0] / distances.sum(1).clamp_min(torch.finfo(torch.float64).tiny)
+    seen: dict[int, int] = {}  # training image -> the first generated image that has it
+    for row in share.argsort(stable=True).tolist():
+        seen.setdefault(train_rows[row].item(), row)
+    first = torch.tensor(list(seen.values())[:n], dtype=torch.long)
+    return ClosestPairs(first, train_rows[first], real_rows[first], distances[first])
