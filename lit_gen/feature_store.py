@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from torch.utils.data import Dataset
 
 from lit_gen.errors import UserError
 from lit_gen.paths import cache_folder
-from lit_gen.pictures import in_order
+from lit_gen.pictures import rows_of
 
 FORMAT_VERSION = 1  # raise it when the meaning of the files changes
 BATCH = 64  # images at a time
@@ -64,14 +66,28 @@ def backbone_digest(backbone: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def read_through(dataset: Dataset) -> tuple[str, tuple[Tensor, ...]]:
-    """SHA-256 of the images of a set, in their order, and what follows them in its batches, of all rows."""
+def batch_of(dataset: Dataset, number: int) -> tuple[Any, ...]:
+    """The batch of this number, from 0, of BATCH rows in order; what a set draws at random is the same every time."""
+    rows = range(number * BATCH, min((number + 1) * BATCH, len(dataset)))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(number)
+        return rows_of(dataset, list(rows))
+
+
+def read_through(dataset: Dataset, position: int = 0) -> tuple[str, tuple[Tensor, ...]]:
+    """SHA-256 of the images of a set, in their order, and what follows them in its batches, of all rows.
+
+    Args:
+        dataset: Its batches have the images at `position`; images that follow are not kept.
+        position: 0, but for sets of two domains.
+    """
     digest = hashlib.sha256()
     cond: list[tuple[Tensor, ...]] = []
-    for images, *others in _batches(dataset):
+    for batch in _batches(dataset):
+        images, *others = batch[position:]
         digest.update(str(tuple(images.shape[1:])).encode())
         digest.update(images.contiguous().numpy())
-        cond.append(tuple(others))
+        cond.append(tuple(values for values in others if values.dim() < 4))
     return digest.hexdigest(), tuple(torch.cat(values) for values in zip(*cond, strict=True))
 
 
@@ -81,14 +97,45 @@ def entry_for(images: str, backbone: str) -> Path:
     return cache_folder() / "features" / f"{name[:32]}.npy"
 
 
+@contextmanager
+def new_file(path: Path, n: int) -> Iterator[Callable[[Tensor], None]]:
+    """What is called inside with rows (B, ...), batch after batch, makes a file that appears whole or not at all.
+
+    Args:
+        path: Where it is going to be; several processes may write it at once, and the last one wins.
+        n: Rows of all batches together.
+
+    Raises:
+        UserError: The file cannot be written, or the disk has no room.
+    """
+    unfinished = _unfinished(path)
+    row, array = 0, None
+
+    def add(rows: Tensor) -> None:
+        nonlocal row, array
+        if array is None:
+            array = _room(unfinished, (n, *rows.shape[1:]))
+        array[row : row + len(rows)] = rows.float().cpu().numpy()
+        row += len(rows)
+
+    try:
+        yield add
+        assert row == n, f"{row} rows instead of {n}"
+        array.flush()
+        unfinished.chmod(0o644)  # mkstemp is private, while a cache is often shared by a group
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 @torch.no_grad()
 def write_features(
     path: Path, backbone: Callable[[Tensor], Tensor], dataset: Dataset, device: torch.device, step: Callable[[int], Any]
 ) -> None:
-    """Computes the features of a set into a file that appears whole or not at all.
+    """Computes the features of a set into a new file.
 
     Args:
-        path: Where it is going to be; several processes may write it at once, and the last one wins.
+        path: Where it is going to be.
         backbone: `images -> features`.
         dataset: Its batches begin with images.
         device: Of the backbone.
@@ -97,6 +144,14 @@ def write_features(
     Raises:
         UserError: The cache cannot be written, or the disk has no room.
     """
+    with new_file(path, len(dataset)) as add:
+        for images, *_ in _batches(dataset):
+            add(backbone(images.to(device)))
+            step(len(images))
+
+
+def _unfinished(path: Path) -> Path:
+    """An empty file beside `path`, under a name that no other process has."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".npy", dir=path.parent)
@@ -106,21 +161,7 @@ def write_features(
             f"Cannot write the cache of features: {error}. Expected a folder that can be written; type `export "
             "LIT_GEN_CACHE=/a/folder/of/yours`."
         ) from error
-    unfinished = Path(name)
-    try:
-        row, array = 0, None
-        for images, *_ in _batches(dataset):
-            found = backbone(images.to(device)).float().cpu().numpy()
-            if array is None:
-                array = _room(unfinished, (len(dataset), *found.shape[1:]))
-            array[row : row + len(found)] = found
-            row += len(found)
-            step(len(found))
-        array.flush()
-        unfinished.chmod(0o644)  # mkstemp is private, while a cache is often shared by a group
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    return Path(name)
 
 
 def _room(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -135,4 +176,4 @@ def _room(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _batches(dataset: Dataset) -> Iterator[tuple[Any, ...]]:
-    return in_order(dataset, list(range(len(dataset))), BATCH)
+    return (batch_of(dataset, number) for number in range(math.ceil(len(dataset) / BATCH)))

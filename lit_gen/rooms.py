@@ -14,6 +14,7 @@ ROOMS = {
     "losses": "lit_gen.losses",
     "data sets": "datamodules",
     "callbacks": "lit_gen.callbacks",
+    "metrics": "lit_gen.metrics",
 }
 
 

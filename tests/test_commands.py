@@ -40,9 +40,11 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
 def test_list_names_every_class_with_its_first_line(capsys: pytest.CaptureFixture[str]) -> None:
     main(["list"])
     said = capsys.readouterr().out
-    for name in ("GAN", "DCGANGenerator", "HingeLoss", "R1", "Mnist5k", "ImageFolder", "EMA", "SampleGrid"):
+    shown = "GAN DCGANGenerator HingeLoss R1 Mnist5k ImageFolder EMA SampleGrid EfficientNetExtractor"
+    for name in shown.split():
         assert f"\n  {name} " in said
-    assert "AdversarialLoss" not in said
+    for name in ("AdversarialLoss", "Extractor", "Metric", "Evidence"):
+        assert f"\n  {name} " not in said
     for line in said.splitlines():
         assert line == line.rstrip()
         if line.startswith("  "):

@@ -1,4 +1,4 @@
-"""Name the models, networks, losses, data sets and callbacks that YAML can name."""
+"""Name the models, networks, losses, data sets, callbacks and metrics that YAML can name."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from torch import nn
 
+from lit_gen.metrics.base import Metric
+from lit_gen.metrics.extractor import Extractor
 from lit_gen.rooms import classes_of, import_rooms
 
 # What YAML can name is what a constructor argument can take: subclasses of these.
@@ -17,11 +19,12 @@ KINDS = {
     "losses": object,
     "data sets": LightningDataModule,
     "callbacks": Callback,
+    "metrics": (Metric, Extractor),
 }
 
 
 def list() -> None:
-    """Name the models, networks, losses, data sets and callbacks that YAML can name, each with its first line."""
+    """Name the models, networks, losses, data sets, callbacks and metrics that YAML can name, each with a line."""
     print("\n".join(lines()))
 
 

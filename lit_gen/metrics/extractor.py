@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from lit_gen.errors import UserError
+
 
 class Extractor(nn.Module, ABC):
     """Base of the extractors: a class with one file of its own, which YAML names.
@@ -37,3 +39,16 @@ class Extractor(nn.Module, ABC):
     def train(self, mode: bool = True) -> Extractor:
         """Stays in eval mode, whatever is asked for."""
         return super().train(False)
+
+
+def check_input_size(extractor: nn.Module, input_size: int) -> None:
+    """Refuses images of which a network for photographs would see a single dot.
+
+    Raises:
+        UserError: They are smaller than 32 pixels.
+    """
+    if input_size < 32:
+        raise UserError(
+            f"{type(extractor).__name__}: found input_size {input_size}, expected 32 pixels or more. Type input_size: "
+            "128, say."
+        )

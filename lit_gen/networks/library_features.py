@@ -140,7 +140,7 @@ def fetched(asker: str, name: str, make: Callable[[], nn.Module]) -> nn.Module:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"{asker}: {name} could not be made: {reason}\nIts weights come over the network; without one type "
-            "class_path: ImageNetFeatures, whose weights are a package."
+            "class_path: ImageNetFeatures (for metrics EfficientNetExtractor), whose weights are a package."
         ) from error
 
 

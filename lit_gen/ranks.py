@@ -1,0 +1,55 @@
+"""The processes of a run, as those see them who share work out among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as processes
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among all; what it gives and gets, every process has to ask for at the same place.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        world_size: Number of processes.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> Ranks:
+        """The processes that a Trainer has."""
+        return cls(trainer.global_rank, trainer.world_size)
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """The tensors (world_size, ...) of all processes, in their order, from one of the same shape in each."""
+        if self.world_size == 1:
+            return tensor[None]
+        sent = tensor.contiguous()
+        if processes.get_backend() == "nccl":  # it sends what lies on a GPU
+            sent = sent.cuda()
+        found = [torch.empty_like(sent) for _ in range(self.world_size)]
+        processes.all_gather(found, sent)
+        return torch.stack(found).to(tensor.device)
+
+    def broadcast(self, value: Value) -> Value:
+        """What process 0 gives, a value that can be pickled, in every process."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        processes.broadcast_object_list(box)
+        return box[0]
+
+    def barrier(self) -> None:
+        """Waits until every process has come here."""
+        if self.world_size > 1:
+            processes.barrier()
