@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lit_gen.errors import UserError
+from lit_gen.files import write_whole
 
 RECORD = "run.json"
 CHECKPOINT = "last.ckpt"
@@ -57,9 +58,7 @@ class Record:
     def write(self, folder: Path) -> None:
         """Writes the record so that another process sees the old one or the new one, never half of it."""
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f".{RECORD}.writing"
-        unfinished.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        unfinished.replace(folder / RECORD)
+        write_whole(folder / RECORD, json.dumps(asdict(self), indent=2) + "\n")
 
 
 def make_run(folder: Path, checkpoint: Path | None) -> Run:

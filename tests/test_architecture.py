@@ -16,7 +16,7 @@ from lit_gen.rooms import import_rooms
 GROUND = {
     *("errors", "sampling", "pictures", "progress", "agreement", "image_pool", "mixture"),
     *("selection", "checkpoint", "run_folder", "loggers", "rooms", "paths", "fetch", "spectral", "structure"),
-    *("freezing", "param_groups", "fronts", "feature_store", "ranks", "transforms"),
+    *("freezing", "param_groups", "fronts", "feature_store", "ranks", "transforms", "files", "pages"),
 }
 MAY_IMPORT = {
     "networks": {"networks"},

@@ -19,6 +19,7 @@ from datamodules.image_folder import ImageFolder
 from datamodules.transforms import to_uint8
 from lit_gen.checkpoint import load_data, load_model
 from lit_gen.errors import UserError
+from lit_gen.files import writable_folder
 from lit_gen.pictures import Made, held_out, image_grid, in_order, spread
 from lit_gen.run_folder import existing_checkpoint, newest
 
@@ -81,7 +82,7 @@ def predict(
         raise UserError(
             f"--images {images}: {type(model).__name__} begins with no images in mode {mode}. Leave --images out{hint}."
         )
-    folder = _writable(out)
+    folder = writable_folder(out, "--out")
     shown: list[Made] = []
     with tqdm(total=n, unit=" images", desc="predict", leave=False) as bar:
         for part in _chain(first, made):
@@ -151,19 +152,6 @@ def _in_turns(labels: list[Any] | None, n: int) -> list[Any] | None:
 def _chain(first: Made, rest: Iterator[Made]) -> Iterator[Made]:
     yield first
     yield from rest
-
-
-def _writable(out: str) -> Path:
-    folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise UserError(
-            f"--out {out} cannot be written ({error.strerror}). Name a folder that you may write."
-        ) from error
-    return folder
 
 
 def _last(config: str | None, root: str) -> str:

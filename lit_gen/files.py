@@ -1,0 +1,46 @@
+"""Files that are written whole or not at all, into folders that are known to take them before any work is done."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lit_gen.errors import UserError
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file so that another process sees the old one or the new one, never half of it.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written ({error.strerror}). Name a place that you may write.") from error
+
+
+def writable_folder(folder: str | Path, called: str = "The folder") -> Path:
+    """The folder, made where it is missing, once a file could be put into it.
+
+    Args:
+        folder: Where something is going to be written.
+        called: What the message calls it, such as the option's name.
+
+    Raises:
+        UserError: It cannot be made, or takes no file.
+    """
+    folder = Path(folder)
+    probe = folder / f".writable.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{called} {folder} cannot be written ({error.strerror}). Name a folder that you may write."
+        ) from error
+    return folder
