@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from argparse import ArgumentError
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,9 +24,11 @@ from lit_gen.callbacks.sync_ranks import SyncRanks
 from lit_gen.callbacks.throughput import Throughput
 from lit_gen.checkpoint import read
 from lit_gen.config_errors import check_files, explain
-from lit_gen.console import closing_lines, without_chatter
+from lit_gen.console import closing_lines, shortened, without_chatter
 from lit_gen.errors import UserError
 from lit_gen.loggers import MetricsCSV, WandbMode, WandbRun
+from lit_gen.metrics.report import REPORT, table
+from lit_gen.metrics.report_html import PAGE
 from lit_gen.networks.from_checkpoint import FromCheckpoint
 from lit_gen.rooms import import_rooms
 from lit_gen.run_folder import Record, Run, existing_checkpoint, make_run, new_folder, newest
@@ -126,6 +129,8 @@ class LitGenCLI(LightningCLI):
             settings["max_epochs"] = -1  # Lightning would stop at 1,000 epochs, soon reached with few images
         if given["logger"] in (None, True):
             settings["logger"] = self._loggers()
+        if any(isinstance(callback, Evaluation) for callback in settings["callbacks"]):
+            self.config_init[self.subcommand]["verbose"] = False  # its report has Lightning's numbers too
         try:
             return super().instantiate_trainer(**settings, **kwargs)
         except BaseException:
@@ -249,6 +254,16 @@ class LitGenCLI(LightningCLI):
         files = self._close_loggers("success")
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
             rank_zero_info(closing_lines(Path(self.run.folder), files, bool(getattr(self.model, "modes", True))))
+
+    def after_test(self) -> None:
+        """The table of the report, on standard output."""
+        self._close_loggers("success")
+        for callback in self.trainer.callbacks:
+            if isinstance(callback, Evaluation) and callback.report is not None:
+                folder = shortened(Path(self.run.folder))
+                sys.stdout.write(f"{table(callback.report)}\n\n{folder / PAGE} has pictures, {folder / REPORT} all numbers\n")
+
+    after_validate = after_test
 
     def _close_loggers(self, status: str) -> str | None:
         """Where W&B keeps this run, if it does."""

@@ -55,19 +55,20 @@ def silent() -> Iterator[None]:
 
 def closing_lines(folder: Path, wandb_files: str | None, makes_images: bool = True) -> str:
     """Where the samples (of a model that makes images) and the checkpoint are and how to look at the run."""
-    samples, checkpoint, metrics = (_short(folder / name) for name in ("samples", "last.ckpt", "metrics.csv"))
+    samples, checkpoint, metrics = (shortened(folder / name) for name in ("samples", "last.ckpt", "metrics.csv"))
     images = f"{samples}/" if samples.is_dir() else "none (no SampleGrid among the callbacks)"
-    weights = str(checkpoint)
+    best = shortened(folder / "best.ckpt")
+    weights = str(checkpoint) + (f", {best}" if best.is_file() else "")
     if makes_images:
         weights += f"  (more images: python -m lit_gen predict --ckpt_path {checkpoint})"
-    look = f"metrics in {metrics}" if metrics.is_file() else f"{_short(folder)}"
+    look = f"metrics in {metrics}" if metrics.is_file() else f"{shortened(folder)}"
     if wandb_files:
-        look = f"wandb leet {_short(Path(wandb_files))}  (upload: wandb sync {_short(Path(wandb_files))})"
+        look = f"wandb leet {shortened(Path(wandb_files))}  (upload: wandb sync {shortened(Path(wandb_files))})"
     return (
         f"samples:    {images}\n" if makes_images else ""
     ) + f"checkpoint: {weights if checkpoint.is_file() else 'none was written'}\nthe run:    {look}"
 
 
-def _short(path: Path) -> Path:
+def shortened(path: Path) -> Path:
     """Relative to the current directory where it lies below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -9,6 +10,8 @@ import torch
 import torch.distributed as processes
 from lightning.pytorch import Trainer
 from torch import Tensor
+
+from lit_gen.errors import UserError
 
 Value = TypeVar("Value")
 
@@ -48,6 +51,23 @@ class Ranks:
         box = [value]
         processes.broadcast_object_list(box)
         return box[0]
+
+    def from_first(self, find: Callable[[], Value]) -> Value | None:
+        """What process 0 finds; None in the others. A user's mistake that it comes upon ends all of them.
+
+        Raises:
+            UserError: In process 0 it was raised.
+        """
+        found, mistake = None, None
+        if self.rank == 0:
+            try:
+                found = find()
+            except UserError as error:
+                mistake = error
+        mistake = self.broadcast(mistake)
+        if mistake is not None:
+            raise mistake
+        return found
 
     def barrier(self) -> None:
         """Waits until every process has come here."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,8 @@ from tqdm.auto import tqdm
 from lit_gen.callbacks.last_checkpoint import save_whole
 from lit_gen.callbacks.throughput import Throughput
 from lit_gen.errors import UserError, nearest
-from lit_gen.metrics.assessment import Assessment, assess
+from lit_gen.files import writable_folder
+from lit_gen.metrics.assessment import assess, report_of
 from lit_gen.metrics.base import Estimate, Metric
 from lit_gen.metrics.efficientnet import EfficientNetExtractor
 from lit_gen.metrics.evidence import ask, evidence_of, needs_of
@@ -26,6 +26,8 @@ from lit_gen.metrics.fid import FID
 from lit_gen.metrics.kid import KID
 from lit_gen.metrics.memorisation import Memorisation
 from lit_gen.metrics.precision_recall import PrecisionRecall
+from lit_gen.metrics.report import Report
+from lit_gen.metrics.report_html import write_html
 from lit_gen.metrics.subject import Against, Subject, subjects_of
 from lit_gen.ranks import Ranks
 
@@ -83,7 +85,7 @@ class Evaluation(Callback):
         self.seconds = 0.0  # that measurements have taken
         self.latest: dict[str, float] = {}
         self.subjects: list[Subject] = []
-        self.assessment: Assessment | None = None  # of the last test
+        self.report: Report | None = None  # of the last test, in the first process
 
     def state_dict(self) -> dict[str, Any]:
         return {name: vars(self)[name] for name in ("measured", "best", "best_images", "stopped")}
@@ -163,16 +165,20 @@ class Evaluation(Callback):
         ranks = Ranks.of(trainer)
         with tempfile.TemporaryDirectory() as folder, bar_of(trainer, "evaluation", subject.n) as step:
             evidence = evidence_of(subject, needs_of(self.chosen), self.extractor, Path(folder), ranks, step)
-            return ranks.broadcast(None if evidence is None else ask(self.chosen, evidence, subject.prefix))
+            return ranks.broadcast(ranks.from_first(lambda: ask(self.chosen, evidence, subject.prefix)))
 
     def log(self, trainer: Trainer, estimates: list[Estimate]) -> None:
-        on = "" if self.against == "held-out" else "_on_train"
-        self.latest = {f"val/{estimate.key}{on}": estimate.value for estimate in estimates}
-        ends = {
-            f"val/{estimate.key}{on}_{end}": getattr(estimate, end) for estimate in estimates for end in ("low", "high")
-        }
+        self.latest = self.named(estimates, "val")
         for logger in trainer.loggers:
-            logger.log_metrics({**self.latest, **ends}, step=trainer.fit_loop.total_batch_idx)
+            logger.log_metrics(self.latest, step=trainer.fit_loop.total_batch_idx)
+
+    def named(self, estimates: Sequence[Estimate], split: str) -> dict[str, float]:
+        """The values and the ends of their intervals, as the loggers call them."""
+        found = {}
+        for estimate in estimates:
+            name = f"{split}/{estimate.key}{'' if self.against == 'held-out' else '_on_train'}"
+            found |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        return found
 
     def keep_best(self, trainer: Trainer, found: Estimate | None) -> None:
         """Writes best.ckpt where this is the best so far; ends the training where there was none for too long."""
@@ -196,14 +202,18 @@ class Evaluation(Callback):
 
     def assess(self, trainer: Trainer, model: LightningModule, split: Literal["val", "test"]) -> None:
         """The report of a test: `report.json` and `report.html` in the Trainer's folder."""
-        ranks, metrics = Ranks.of(trainer), self.metrics
         with bar_of(trainer, "evaluation") as step:
-            found = [assessed(subject, metrics, self.extractor, ranks, step) for subject in self.subjects]
-        self.report = report_of(found, self.subjects, trainer, split, self.against, self.extractor)
-        if trainer.is_global_zero:
-            values = {f"{split}/{estimate.key}": estimate.value for estimate in self.report.estimates}
-            for logger in trainer.loggers:
-                logger.log_metrics(values, step=0)
+            found = [assess(subject, self.metrics, self.extractor, Ranks.of(trainer), step) for subject in self.subjects]
+        if not trainer.is_global_zero:
+            return
+        self.report = report_of(
+            found, self.subjects, split, self.against, self.extractor.name, trainer.datamodule, trainer.ckpt_path
+        )
+        folder = Path(trainer.default_root_dir)
+        self.report.write(folder)
+        write_html(self.report, {part.prefix: one.pictures for part, one in zip(self.subjects, found, strict=True)}, folder)
+        for logger in trainer.loggers:
+            logger.log_metrics(self.named(self.report.estimates, split), step=0)
 
 
 def monitored(name: str, metrics: Sequence[Metric], subjects: Sequence[Subject]) -> str:

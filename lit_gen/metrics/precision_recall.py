@@ -99,6 +99,18 @@ def precision_recall(
     }
 
 
+def manifold_masks(real: Tensor, fake: Tensor, neighbours: int = 3) -> tuple[Tensor, Tensor]:
+    """Which generated images lie inside the manifold of the real ones (M,), and which real ones inside theirs (N,)."""
+    origin = mean_row(real)
+    radii = [squared_radii(rows, (neighbours,), kept(len(rows)), origin)[0, 0] for rows in (real, fake)]
+    inside, covered = torch.zeros(len(fake), dtype=torch.bool), torch.zeros(len(real), dtype=torch.bool)
+    for rows in row_parts(len(fake), len(real)):
+        squared = squared_distances(fake[rows], real, origin)
+        inside[rows] = (squared <= radii[0]).any(1)
+        covered |= (squared <= radii[1][rows, None]).any(0)
+    return inside, covered
+
+
 def squared_radii(x: Tensor, neighbours: tuple[int, ...], keep: Tensor, origin: Tensor) -> Tensor:
     """Squared distance of each row to its k-th nearest neighbour among those that a replicate keeps.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,13 @@ class Pictures:
     precision_recall: str | None = None
 
 
-def write_html(report: Report, pictures: Pictures, folder: Path) -> Path:
+def write_html(report: Report, pictures: Mapping[str, Pictures], folder: Path) -> Path:
     """Writes `report.html` into a folder, whole or not at all, and returns its path.
+
+    Args:
+        report: The numbers.
+        pictures: Those of each way in which the model makes images, by its name; "" where there is one alone.
+        folder: Exists.
 
     Raises:
         UserError: It cannot be written.
@@ -67,7 +72,7 @@ def write_html(report: Report, pictures: Pictures, folder: Path) -> Path:
     return path
 
 
-def html(report: Report, pictures: Pictures) -> str:
+def html(report: Report, pictures: Mapping[str, Pictures]) -> str:
     """The page: numbers beside the floor and the ceilings, pictures, and how all of it was measured."""
     rows = [_row(report, estimate) for estimate in report.estimates]
     return render(
