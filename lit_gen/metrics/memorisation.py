@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -24,9 +25,11 @@ class Memorisation(Metric):
     """How often a generated image is nearer to the training set than a fresh image would be.
 
     Train and held-out images come from one distribution, so a model that learnt the distribution and not the images
-    is as near to the one as to the other (the comparison of Meehan et al. 2020, arXiv:2004.05675, section 3). `copy_share`
-    is 0.5 then and `near_copies` 0.01, whatever the numbers of images and however bad the model; replays go up to 1.
-    Distances are between directions of the features from their common mean.
+    is as near to the one as to the other (the comparison of Meehan et al. 2020, arXiv:2004.05675, section 3). Then
+    `copy_share` is 0.5 and `near_copies` 0.01 in expectation, whatever the numbers of images and however bad the model;
+    replays take `near_copies` to 1, and `copy_share` to (1 + H / T) / 2 of T training images where the H held-out ones
+    are fewer. Distances are between directions of the features from their common mean, which tell altered
+    copies from fresh images better than features as they are (tests/benchmarks/memorisation.py).
     """
 
     better: dict[str, Better] = {"copy_share": "lower", "near_copies": "lower"}
@@ -40,6 +43,13 @@ class Memorisation(Metric):
     def replicates(self, evidence: Evidence, blocks: int) -> dict[str, Sequence[float]]:
         """All of them from one pass over the distances: leaving images out only takes rows and columns away."""
         return memorisation(evidence.real, evidence.fake, evidence.train, blocks)
+
+    def estimate(self, evidence: Evidence) -> list[Estimate]:
+        """Widens the interval of `copy_share` where luck says more: one picture over and over has one neighbour."""
+        share, near = super().estimate(evidence)
+        half = 1.96 * chance_error(evidence.real, evidence.fake, evidence.train)
+        low, high = min(share.low, share.value - half), max(share.high, share.value + half)
+        return [replace(share, low=max(low, 0.0), high=min(high, 1.0)), near]
 
 
 class ClosestPairs(NamedTuple):
@@ -61,6 +71,9 @@ class ClosestPairs(NamedTuple):
 def memorisation(real: Tensor, fake: Tensor, train: Tensor, blocks: int = 0) -> dict[str, list[float]]:
     """`copy_share` and `near_copies`, see Memorisation.
 
+    A replicate leaves a block of every set out for `copy_share`. For `near_copies` the training images all stay: it is
+    about copies of these, and a model that replays three of them does it without doubt.
+
     Args:
         real: Features of held-out images, (H, F).
         fake: Features of generated images, (M, F).
@@ -76,23 +89,35 @@ def memorisation(real: Tensor, fake: Tensor, train: Tensor, blocks: int = 0) -> 
     origin = common_origin(real, train)
     keep_real, keep_fake, keep_train = (kept(len(rows), blocks) for rows in (real, fake, train))
     copied = torch.zeros(keep_fake.shape, dtype=torch.float64)
-    nearest, usual = torch.zeros_like(copied), torch.zeros(keep_real.shape, dtype=torch.float64)
+    nearest = torch.zeros(len(fake), dtype=torch.float64)
     for rows in row_parts(len(fake), len(train) + len(real)):
         to_train, to_real = (squared_distances(fake[rows], y, origin, unit=True) for y in (train, real))
         for one, (in_train, in_real) in enumerate(zip(keep_train, keep_real, strict=True)):
             copied[one, rows] = copied_probability(to_train[:, in_train], to_real[:, in_real])
-            nearest[one, rows] = to_train[:, in_train].amin(1)
-    for rows in row_parts(len(real), len(train)):
-        to_train = squared_distances(real[rows], train, origin, unit=True)
-        for one, in_train in enumerate(keep_train):
-            usual[one, rows] = to_train[:, in_train].amin(1)
-    rare = [rare_distance(row[keep].sqrt()) for row, keep in zip(usual, keep_real, strict=True)]
-    near = nearest.sqrt() < torch.tensor(rare, dtype=torch.float64)[:, None]
+        nearest[rows] = to_train.amin(1)
+    usual = torch.cat(
+        [squared_distances(real[rows], train, origin, unit=True).amin(1) for rows in row_parts(len(real), len(train))]
+    )
+    rare = torch.tensor([rare_distance(usual[keep].sqrt()) for keep in keep_real], dtype=torch.float64)
+    near = nearest.sqrt() < rare[:, None]
     n_fake = keep_fake.sum(1).double()
     return {
         "copy_share": ((copied * keep_fake).sum(1) / n_fake).tolist(),
         "near_copies": ((near & keep_fake).sum(1) / n_fake).tolist(),
     }
+
+
+def chance_error(real: Tensor, fake: Tensor, train: Tensor) -> float:
+    """Standard error of `copy_share` for a model that knows neither set: sqrt(sum w^2) / 2, at most 0.5.
+
+    w is the share of the generated images that have the same nearest image among all; which set this one is in is then
+    the toss of a coin.
+    """
+    origin, among = common_origin(real, train), torch.zeros(len(train) + len(real))
+    for rows in row_parts(len(fake), len(among)):
+        found = [squared_distances(fake[rows], y, origin, unit=True) for y in (train, real)]
+        among += torch.cat(found, 1).argmin(1).bincount(minlength=len(among))
+    return (among / len(fake)).norm().item() / 2
 
 
 def common_origin(real: Tensor, train: Tensor) -> Tensor:
@@ -124,15 +149,15 @@ def _drawn(wanted: Tensor, n: int, size: int) -> Tensor:
     others = n - wanted.double()
     enough = others.clamp_min(size)  # fewer others than the subset has places: one of the wanted is in it for certain
     log_none = (enough + 1).lgamma() - (enough - size + 1).lgamma() + math.lgamma(n - size + 1) - math.lgamma(n + 1)
-    return torch.where(others < size, 1.0, -torch.expm1(log_none))
+    return torch.where(others < size, 1.0, -torch.expm1(log_none)).clamp(0, 1)
 
 
 def rare_distance(distances: Tensor) -> float:
     """The distance below which a fresh image lies as rarely as RARE, from H held-out ones (H,), H >= 3.
 
     A fresh image is below the k-th smallest of them with the probability k / (H + 1): between two of these it is
-    interpolated. Below the smallest it follows the tail d^a of the nearest sqrt(H), a by Hill 1975, as in Weissman 1978:
-    with 50 images none of them is as rare as 1 %.
+    interpolated. With 50 images none of them is as rare as 1 %: below the smallest the probability goes on as d^a, a by
+    Hill 1975 from the nearest sqrt(H), as in Weissman 1978.
     """
     ordered = distances.sort().values
     rank = RARE * (len(ordered) + 1)
