@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as processes
 from lightning.pytorch import Trainer
 from torch import Tensor
+
+from lit_gen.errors import UserError
 
 Value = TypeVar("Value")
 
@@ -48,6 +51,25 @@ class Ranks:
         box = [value]
         processes.broadcast_object_list(box)
         return box[0]
+
+    def first(self, work: Callable[..., Value], *arguments: Any) -> Value:
+        """What `work` gives in process 0, which alone does it, in every process.
+
+        Raises:
+            UserError: In every process, where process 0 finds one: none is to wait for it for ever.
+        """
+        if self.world_size == 1:
+            return work(*arguments)
+        found, mistake = None, None
+        if self.rank == 0:
+            try:
+                found = work(*arguments)
+            except UserError as error:
+                mistake = error
+        found, mistake = self.broadcast((found, mistake))
+        if mistake is not None:
+            raise mistake
+        return found
 
     def barrier(self) -> None:
         """Waits until every process has come here."""
