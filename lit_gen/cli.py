@@ -261,7 +261,8 @@ class LitGenCLI(LightningCLI):
         for callback in self.trainer.callbacks:
             if isinstance(callback, Evaluation) and callback.report is not None:
                 folder = shortened(Path(self.run.folder))
-                sys.stdout.write(f"{table(callback.report)}\n\n{folder / PAGE} has pictures, {folder / REPORT} all numbers\n")
+                where = f"{folder / PAGE} has pictures, {folder / REPORT} all numbers"
+                sys.stdout.write(f"{table(callback.report)}\n\n{where}\n")
 
     after_validate = after_test
 

@@ -106,14 +106,14 @@ def new_file(path: Path, n: int) -> Iterator[Callable[[Tensor], None]]:
         n: Rows of all batches together.
 
     Raises:
-        UserError: The file cannot be written, or the disk has no room.
+        UserError: At the first batch: the file cannot be written, or the disk has no room.
     """
-    unfinished = _unfinished(path)
-    row, array = 0, None
+    unfinished, row, array = None, 0, None
 
     def add(rows: Tensor) -> None:
-        nonlocal row, array
+        nonlocal unfinished, row, array
         if array is None:
+            unfinished = _unfinished(path)
             array = _room(unfinished, (n, *rows.shape[1:]))
         array[row : row + len(rows)] = rows.float().cpu().numpy()
         row += len(rows)
@@ -125,7 +125,8 @@ def new_file(path: Path, n: int) -> Iterator[Callable[[Tensor], None]]:
         unfinished.chmod(0o644)  # mkstemp is private, while a cache is often shared by a group
         unfinished.replace(path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        if unfinished is not None:
+            unfinished.unlink(missing_ok=True)
 
 
 @torch.no_grad()

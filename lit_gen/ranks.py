@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as processes
@@ -52,6 +52,7 @@ class Ranks:
         processes.broadcast_object_list(box)
         return box[0]
 
+<<<<<<< HEAD
     def from_first(self, find: Callable[[], Value]) -> Value | None:
         """What process 0 finds; None in the others. A user's mistake that it comes upon ends all of them.
 
@@ -65,6 +66,23 @@ class Ranks:
             except UserError as error:
                 mistake = error
         mistake = self.broadcast(mistake)
+=======
+    def first(self, work: Callable[..., Value], *arguments: Any) -> Value:
+        """What `work` gives in process 0, which alone does it, in every process.
+
+        Raises:
+            UserError: In every process, where process 0 finds one: none is to wait for it for ever.
+        """
+        if self.world_size == 1:
+            return work(*arguments)
+        found, mistake = None, None
+        if self.rank == 0:
+            try:
+                found = work(*arguments)
+            except UserError as error:
+                mistake = error
+        found, mistake = self.broadcast((found, mistake))
+>>>>>>> extractors
         if mistake is not None:
             raise mistake
         return found

@@ -152,7 +152,7 @@ class Evaluation(Callback):
         except UserError as error:  # the model has diverged: whoever trains it decides what becomes of the run
             rank_zero_warn(str(error))
             estimates = []
-        self.log(trainer, estimates)
+        self.tell_loggers(trainer, estimates)
         self.keep_best(trainer, next((found for found in estimates if found.name == self.monitored), None))
         spent = time.perf_counter() - began
         self.seconds += spent
@@ -167,7 +167,7 @@ class Evaluation(Callback):
             evidence = evidence_of(subject, needs_of(self.chosen), self.extractor, Path(folder), ranks, step)
             return ranks.broadcast(ranks.from_first(lambda: ask(self.chosen, evidence, subject.prefix)))
 
-    def log(self, trainer: Trainer, estimates: list[Estimate]) -> None:
+    def tell_loggers(self, trainer: Trainer, estimates: list[Estimate]) -> None:
         self.latest = self.named(estimates, "val")
         for logger in trainer.loggers:
             logger.log_metrics(self.latest, step=trainer.fit_loop.total_batch_idx)
@@ -203,7 +203,8 @@ class Evaluation(Callback):
     def assess(self, trainer: Trainer, model: LightningModule, split: Literal["val", "test"]) -> None:
         """The report of a test: `report.json` and `report.html` in the Trainer's folder."""
         with bar_of(trainer, "evaluation") as step:
-            found = [assess(subject, self.metrics, self.extractor, Ranks.of(trainer), step) for subject in self.subjects]
+            ranks = Ranks.of(trainer)
+            found = [assess(subject, self.metrics, self.extractor, ranks, step) for subject in self.subjects]
         if not trainer.is_global_zero:
             return
         self.report = report_of(
@@ -211,7 +212,8 @@ class Evaluation(Callback):
         )
         folder = Path(trainer.default_root_dir)
         self.report.write(folder)
-        write_html(self.report, {part.prefix: one.pictures for part, one in zip(self.subjects, found, strict=True)}, folder)
+        ways = [subject.prefix for subject in self.subjects]
+        write_html(self.report, {way: one.pictures for way, one in zip(ways, found, strict=True)}, folder)
         for logger in trainer.loggers:
             logger.log_metrics(self.named(self.report.estimates, split), step=0)
 

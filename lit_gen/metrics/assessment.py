@@ -97,8 +97,8 @@ def _assessment(
     verdicts = [f"It replays training images: {reason}." for reason in flagged(estimates)]
     if any(estimate.name == "fid" for estimate in estimates):
         notes.append(
-            f"FID depends on how many images it is from (here {len(evidence.fake):,} and {len(evidence.real):,}): compare "
-            "it at the same numbers only. KID does not, and leads."
+            f"FID depends on how many images it is from (here {len(evidence.fake):,} and {len(evidence.real):,}): "
+            "compare it at the same numbers only. KID does not, and leads."
         )
     return Assessment(
         [replace(estimate, name=subject.prefix + estimate.name) for estimate in estimates],
@@ -124,7 +124,7 @@ def those_that_can(metrics: Sequence[Metric], evidence: Evidence) -> tuple[list[
         if not fits(metric, evidence):
             continue
         try:
-            metric.check(*metric.sizes(evidence))
+            metric.check(*metric.counts(evidence))
             metric.check_needs(evidence)
             able.append(metric)
         except UserError as error:

@@ -120,13 +120,13 @@ class Metric(ABC):
         Raises:
             UserError: There are fewer images than the metric can bear, or something that it needs is missing.
         """
-        sizes = self.sizes(evidence)
+        sizes = self.counts(evidence)
         self.check(*sizes)
         self.check_needs(evidence)
         numbers, replicates = self.measured(evidence, blocks_for(*sizes))
         return [self._described(name, numbers[name], replicates[name], evidence) for name in self.better]
 
-    def sizes(self, evidence: Evidence) -> tuple[int, int]:
+    def counts(self, evidence: Evidence) -> tuple[int, int]:
         """How many real and how many generated images the numbers go by."""
         return len(evidence.real), len(evidence.fake)
 
@@ -137,7 +137,7 @@ class Metric(ABC):
     def _described(self, name: str, value: float, replicates: Sequence[float], evidence: Evidence) -> Estimate:
         least, most = self.bounds(name)
         low, high = (min(max(end, least), most) for end in interval(value, replicates))
-        about = *self.sizes(evidence), evidence.extractor, self.better[name]
+        about = *self.counts(evidence), evidence.extractor, self.better[name]
         return Estimate(name, value, low, high, *about, tuple(replicates))
 
     def check(self, n_real: int, n_fake: int) -> None:

@@ -66,15 +66,14 @@ def features_of_set(
             "Evaluation: found a data set without images, expected some to compare with.\nHold more of the data out, "
             "e.g. --data.test_fraction 0.1"
         )
-    found = _look_up(dataset, extractor, position) if ranks.rank == 0 else None
-    if ranks.broadcast(found is not None and not found[0].is_file()):
+    path, cond, digest = ranks.first(_look_up, dataset, extractor, position)
+    if not ranks.first(path.is_file):
         numbers = range(ranks.rank, math.ceil(len(dataset) / BATCH), ranks.world_size)
         batches = (batch_of(dataset, number)[position] for number in numbers)
         told = "images of the data, expected finite numbers.\nLook at what the data set gives."
-        _write_rows(found and found[0], batches, len(dataset), extractor, ranks, step, told)
-    if found is None:
+        _write_rows(path, batches, len(dataset), extractor, ranks, step, told)
+    if ranks.rank:
         return None
-    path, cond, digest = found
     has_labels = bool(cond) and cond[0].dim() == 1 and cond[0].dtype == torch.int64
     return SetFeatures(_mapped(path), cond[0] if has_labels else None, digest)
 
@@ -104,11 +103,11 @@ def features_of_batches(
     Raises:
         UserError: Images are not finite, or the folder cannot be written.
     """
-    path = folder / f"{extractor.name}-{secrets.token_hex(4)}.npy" if ranks.rank == 0 else None
+    path = folder / f"{extractor.name}-{secrets.token_hex(4)}.npy"  # process 0's counts
     batches = (_rounded(images) for images in make(slice(ranks.rank, None, ranks.world_size)))
     told = "generated images, expected finite numbers: the generator has diverged.\nTake an earlier checkpoint."
     _write_rows(path, batches, n, extractor, ranks, step, told)
-    return None if path is None else _mapped(path)
+    return None if ranks.rank else _mapped(path)
 
 
 def _look_up(dataset: Dataset, extractor: Extractor, position: int) -> tuple[Path, tuple[Tensor, ...], str]:
@@ -124,7 +123,7 @@ def extractor_digest(extractor: Extractor) -> str:
 
 
 def _write_rows(
-    path: Path | None,
+    path: Path,
     batches: Iterable[Tensor],
     n: int,
     extractor: Extractor,
@@ -138,7 +137,7 @@ def _write_rows(
     depends on it. Only as many rows as the processes make at a time are ever held.
 
     Args:
-        path: Of the file, in process 0.
+        path: Of the file, which process 0 writes.
         batches: Of this process.
         n: Images of all processes.
         extractor: Sees the images on its own device.
@@ -147,14 +146,14 @@ def _write_rows(
         told: What is said of images that are not finite, after their number.
     """
     batches = iter(batches)
-    with nullcontext(lambda rows: None) if path is None else new_file(path, n) as add:
+    with new_file(path, n) if ranks.rank == 0 else nullcontext() as add:
         for start in range(0, n, BATCH * ranks.world_size):
             size = min(max(n - start - BATCH * ranks.rank, 0), BATCH)
             rows = ranks.gather(_features(batches, size, extractor)).flatten(0, 1)[: n - start]
             broken = int((~rows.isfinite().all(1)).sum())
             if broken:  # all processes see them, so that none waits for the others
                 raise UserError(f"Evaluation: found {broken} of {len(rows)} images not finite among {told}")
-            add(rows)
+            ranks.first(add, rows)
             if step is not None:
                 step(len(rows))
 

@@ -25,7 +25,7 @@ class PathLength(Metric):
     needs = ("path",)
     within = (0.0, math.inf)
 
-    def sizes(self, evidence: Evidence) -> tuple[int, int]:
+    def counts(self, evidence: Evidence) -> tuple[int, int]:
         """What it goes by are the pairs."""
         return len(evidence.real), len(evidence.fake if evidence.path is None else evidence.path)
 

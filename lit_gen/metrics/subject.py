@@ -1,4 +1,4 @@
-"""What is measured: images that a model makes, the same ones every time, and the real ones that they are held against."""
+"""What is measured: images that a model makes, always the same ones, and the real ones that they are held against."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def check_variety(reals: Reals, extractor: Extractor, ranks: Ranks) -> None:
     rows = None if reals.features is None else reals.features.features
     if ranks.broadcast(rows is not None and bool((rows == rows[0]).all())):
         raise UserError(
-            f"Evaluation: all {len(reals.images):,} real images look the same to {extractor.name}, expected some variety."
+            f"Evaluation: all {len(reals.images):,} real images look the same to {extractor.name}, expected various ones."
             "\nLook at the images of the data set."
         )
 
