@@ -52,21 +52,6 @@ class Ranks:
         processes.broadcast_object_list(box)
         return box[0]
 
-<<<<<<< HEAD
-    def from_first(self, find: Callable[[], Value]) -> Value | None:
-        """What process 0 finds; None in the others. A user's mistake that it comes upon ends all of them.
-
-        Raises:
-            UserError: In process 0 it was raised.
-        """
-        found, mistake = None, None
-        if self.rank == 0:
-            try:
-                found = find()
-            except UserError as error:
-                mistake = error
-        mistake = self.broadcast(mistake)
-=======
     def first(self, work: Callable[..., Value], *arguments: Any) -> Value:
         """What `work` gives in process 0, which alone does it, in every process.
 
@@ -82,7 +67,6 @@ class Ranks:
             except UserError as error:
                 mistake = error
         found, mistake = self.broadcast((found, mistake))
->>>>>>> extractors
         if mistake is not None:
             raise mistake
         return found

@@ -165,7 +165,7 @@ class Evaluation(Callback):
         ranks = Ranks.of(trainer)
         with tempfile.TemporaryDirectory() as folder, bar_of(trainer, "evaluation", subject.n) as step:
             evidence = evidence_of(subject, needs_of(self.chosen), self.extractor, Path(folder), ranks, step)
-            return ranks.broadcast(ranks.from_first(lambda: ask(self.chosen, evidence, subject.prefix)))
+            return ranks.first(ask, self.chosen, evidence, subject.prefix)
 
     def tell_loggers(self, trainer: Trainer, estimates: list[Estimate]) -> None:
         self.latest = self.named(estimates, "val")

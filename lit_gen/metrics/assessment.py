@@ -58,14 +58,14 @@ def assess(
     extractor: Extractor,
     ranks: Ranks,
     step: Callable[[int], Any],
-) -> Assessment | None:
+) -> Assessment:
     """Everything about the images that a model makes in one way.
 
     Args:
         subject: What makes them, and the real ones.
         metrics: None takes all there are, as far as the model and the data allow.
         extractor: On the model's device.
-        ranks: All processes take part; the first alone gets the assessment.
+        ranks: All processes take part.
         step: Is told the number of images after each batch.
 
     Raises:
@@ -76,7 +76,7 @@ def assess(
         place = Path(folder), ranks, step
         evidence = evidence_of(subject, needs_of(wanted), extractor, *place)
         others = references(subject.reals, subject.n, extractor, *place)
-        return ranks.from_first(lambda: _assessment(subject, metrics, wanted, evidence, others))
+        return ranks.first(_assessment, subject, metrics, wanted, evidence, others)
 
 
 def _assessment(
