@@ -44,7 +44,8 @@ def record(model: LightningModule, checkpoint: dict[str, Any]) -> None:
         "class_names": list(getattr(model, "class_names", [])),
     }
     if model._trainer is not None:  # for a person who asks what a checkpoint is worth
-        checkpoint["metrics"] = {key: float(value) for key, value in model.trainer.callback_metrics.items()}
+        logged = {key: float(value) for key, value in model.trainer.callback_metrics.items()}
+        checkpoint["metrics"] = {**logged, **checkpoint.get("metrics", {})}  # with what callbacks have measured
     if "_instantiator" not in checkpoint.get("hyper_parameters", {}):  # built in Python, not by the command line
         checkpoint["hyper_parameters"] = {
             "_class_path": _class_path(type(model)),

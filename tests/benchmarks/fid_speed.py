@@ -10,14 +10,11 @@ are not in it) from the start of a turn to its highest, looked at every 2 ms by 
 
 from __future__ import annotations
 
-import argparse
 import gc
-import os
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,18 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
-from torch_fidelity import calculate_metrics, register_feature_extractor
-from torch_fidelity import metric_fid as theirs
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from datamodules.transforms import to_float
-from lit_gen.metrics.base import Evidence
-from lit_gen.metrics.fid import FID, distance, normal
-from lit_gen.metrics.fid_infinity import FIDInfinity
-from lit_gen.metrics.kid import KID
 from lit_gen.networks.features import ImageNetFeatures
 
 SIZE, SEEN_AT, FEATURES = 64, 128, 1280
