@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from scipy.linalg import lapack
 from torch import Tensor
 
 from lit_gen.metrics.base import Better, Evidence, Metric
 from lit_gen.metrics.jackknife import block_of
 from lit_gen.metrics.rows import check_features, in_parts
-
-EPSILON = torch.finfo(torch.float64).eps
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Moments:
     covariance: Tensor
 
     def without(self, part: Moments) -> Moments:
-        """Those of the rest, once a part has left: the pairwise update of Chan et al. 1983 (eq. 2.1b) run backwards."""
+        """Those of the rest, once a part has left: the pairwise update of Chan et al. 1983 run backwards."""
         n = self.n - part.n
         away = part.mean - self.mean
         scatter = (self.n - 1) * self.covariance - (part.n - 1) * part.covariance
@@ -91,7 +90,7 @@ def fid(real: Tensor, fake: Tensor) -> float:
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """|m - m'|^2 + Tr(S + S' - 2 (S S')^(1/2)) of two normal distributions (Dowson & Landau 1982, eq. 4)."""
+    """|m - m'|^2 + Tr(S + S' - 2 (S S')^(1/2)) of two normal distributions (Dowson & Landau 1982)."""
     return distance(normal_with(a), normal_with(b))
 
 
@@ -104,7 +103,7 @@ def fid_without_blocks(
 ) -> list[float]:
     """FID without each of the blocks of the jackknife, of all rows or of those with the given numbers, (n,) int64."""
     pairs = zip(normals_without(real, blocks, real_rows), normals_without(fake, blocks, fake_rows), strict=True)
-    return [distance(a, b) for a, b in pairs]
+    return [distance(a, b, quick=True) for a, b in pairs]
 
 
 def moments(features: Tensor, rows: Tensor | None = None) -> Moments:
@@ -116,7 +115,7 @@ def moments(features: Tensor, rows: Tensor | None = None) -> Moments:
     """
     n = len(features) if rows is None else len(rows)
     if n == 0:
-        zero = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
+        zero = torch.zeros(features.shape[1], dtype=torch.float64)
         return Moments(0, zero, torch.outer(zero, zero))
     # Sums of squares far from 0 would cancel each other's digits: everything is counted from the first row.
     origin = features[0 if rows is None else rows[0]].double()
@@ -127,7 +126,7 @@ def moments(features: Tensor, rows: Tensor | None = None) -> Moments:
         scatter.addmm_(moved.T, moved)
     mean = total / n
     scatter -= n * torch.outer(mean, mean)
-    return Moments(n, origin + mean, scatter / max(n - 1, 1))
+    return Moments(n, (origin + mean).cpu(), (scatter / max(n - 1, 1)).cpu())
 
 
 def normal(features: Tensor, rows: Tensor | None = None) -> Normal:
@@ -135,7 +134,7 @@ def normal(features: Tensor, rows: Tensor | None = None) -> Normal:
     n = len(features) if rows is None else len(rows)
     if n > features.shape[1]:
         return normal_with(moments(features, rows))
-    return normal_through(torch.cat(list(in_parts(features, rows))))
+    return normal_through(torch.cat(list(in_parts(features, rows))).cpu())
 
 
 def normals_without(features: Tensor, blocks: int, rows: Tensor | None = None) -> Iterator[Normal]:
@@ -143,7 +142,7 @@ def normals_without(features: Tensor, blocks: int, rows: Tensor | None = None) -
     rows = torch.arange(len(features)) if rows is None else rows
     block = block_of(len(features), blocks)[rows]
     if len(rows) <= features.shape[1]:
-        few = torch.cat(list(in_parts(features, rows)))
+        few = torch.cat(list(in_parts(features, rows))).cpu()
         yield from (normal_through(few[block != left_out]) for left_out in range(blocks))
     else:
         total = moments(features, rows)
@@ -164,34 +163,34 @@ def normal_through(rows: Tensor) -> Normal:
 
 
 def normal_with(moments: Moments) -> Normal:
-    """The normal distribution with these moments: Cholesky's root, or that of the eigenvalues where there is none."""
-    upper, failed = torch.linalg.cholesky_ex(moments.covariance, upper=True)
-    if failed:
-        values, vectors = torch.linalg.eigh(moments.covariance)
-        rounding = EPSILON * len(values) * values[-1]
-        upper = torch.where(values > rounding, values, 0).sqrt()[:, None] * vectors.T
-    return Normal(moments.mean, upper)
+    """The normal distribution with these moments, by the Cholesky decomposition with pivots (Higham 1990, section 3).
+
+    It stops where nothing but rounding is left: features that never fire, or always together, are why a covariance
+    often lacks full rank. Plain Cholesky would fail on those, and eigenvalues would take four times as long.
+    """
+    upper, pivots, rank, _ = lapack.dpstrf(moments.covariance.numpy())
+    root = torch.zeros(int(rank), len(pivots), dtype=torch.float64)
+    root[:, torch.from_numpy(pivots).long() - 1] = torch.from_numpy(upper[:rank]).triu()
+    return Normal(moments.mean, root)
 
 
-def distance(a: Normal, b: Normal) -> float:
-    """Squared 2-Wasserstein distance of two normal distributions (Dowson & Landau 1982, eq. 4).
+def distance(a: Normal, b: Normal, quick: bool = False) -> float:
+    """Squared 2-Wasserstein distance of two normal distributions (Dowson & Landau 1982).
 
     Tr (S S')^(1/2) is the sum of the singular values of `root @ root'.T`, whatever roots are taken.
+
+    Args:
+        a: One of them.
+        b: The other.
+        quick: Finds them as roots of the eigenvalues of the product's square, in a quarter of the time. A root of what
+            was rounded loses digits: those below 1e-8 of the greatest come out as anything below that. Intervals do
+            not need more.
     """
-    spread = a.root.square().sum() + b.root.square().sum() - 2 * nuclear_norm(a.root @ b.root.T)
+    product = a.root @ b.root.T
+    if quick:
+        square = product @ product.T if len(product) <= product.shape[1] else product.T @ product
+        common = torch.linalg.eigvalsh(square).clamp(min=0).sqrt().sum()
+    else:
+        common = torch.linalg.svdvals(product).sum()
+    spread = a.root.square().sum() + b.root.square().sum() - 2 * common
     return max(((a.mean - b.mean).square().sum() + spread).item(), 0.0)
-
-
-def nuclear_norm(matrix: Tensor) -> Tensor:
-    """Sum of the singular values of a matrix (R, S) float64.
-
-    The eigenvalues of its square are five times as fast as its singular values, but a root of what was rounded has lost
-    digits. Where that costs more than ten of them, as it does for matrices that lack full rank, the slow way is taken.
-    """
-    if len(matrix) > matrix.shape[1]:
-        matrix = matrix.T
-    squares = torch.linalg.eigvalsh(matrix @ matrix.T)
-    found = squares.clamp(min=0).sqrt()
-    if EPSILON * squares[-1] * (0.5 / found).sum() < 1e-10 * found.sum():
-        return found.sum()
-    return torch.linalg.svdvals(matrix).sum()

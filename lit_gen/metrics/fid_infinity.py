@@ -15,7 +15,7 @@ from lit_gen.metrics.rows import check_features, in_parts
 
 
 class FIDInfinity(Metric):
-    """FID extrapolated to infinitely many images, linearly in 1/N (Chong & Forsyth 2020, arXiv:1911.07023, section 4).
+    """FID extrapolated to infinitely many images, linearly in 1/N (Chong & Forsyth 2020, arXiv:1911.07023).
 
     The paper shrinks the generated set alone, before 50,000 reals. A small held-out set adds a bias of its own, of the
     same form: FID(N, M) = FID + a / N + b / M. Both sets are therefore shrunk by the same share s, so that (a / N + b /

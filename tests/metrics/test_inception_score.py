@@ -66,7 +66,7 @@ def test_estimate_and_mistakes() -> None:
     assert found.key == "inception_score_known" and found.better == "higher" and found.low >= 1
     with pytest.raises(UserError, match="known has no classifier"):
         InceptionScore()(evidence_of(normal(50, 0), normal(50, 1)))
-    with pytest.raises(UserError, match="InceptionScore: found 60 generated images, expected at least 100 for splits 10"):
+    with pytest.raises(UserError, match="found 60 generated images, expected at least 100 for splits 10"):
         InceptionScore(splits=10).estimate(evidence(normal(60, 0)))
     with pytest.raises(UserError, match="found splits 0"):
         InceptionScore(splits=0)

@@ -45,14 +45,14 @@ def test_expectation_of_two_normals() -> None:
     mean, deviation = 0.4, 1.5
     m1, m2, m3 = mean, mean**2 + deviation**2, mean**3 + 3 * mean * deviation**2
     expected = 3 * m1**2 + 3 * (m2 - 1) ** 2 + m3**2
-    estimates = [kid(normal(400, s, width=1), mean + deviation * normal(400, 999 + s, width=1)) for s in range(200)]
+    estimates = [kid(normal(400, s, width=1), mean + deviation * normal(400, 999 + s, width=1)) for s in range(100)]
     error = torch.tensor(estimates).std().item() / math.sqrt(len(estimates))
     assert abs(sum(estimates) / len(estimates) - expected) < 4 * error
 
 
 def test_unbiased_whatever_the_number_of_images() -> None:
     """With 8 images each, the biased estimate of the same distribution would be far above 0; this one averages to 0."""
-    estimates = torch.tensor([kid(normal(8, 2 * s), normal(8, 2 * s + 1)) for s in range(2000)])
+    estimates = torch.tensor([kid(normal(8, 2 * s), normal(8, 2 * s + 1)) for s in range(1000)])
     assert abs(estimates.mean()) < 4 * estimates.std() / math.sqrt(len(estimates))
     assert (estimates < 0).any()
 
