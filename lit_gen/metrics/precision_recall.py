@@ -115,7 +115,6 @@ def squared_radii(x: Tensor, neighbours: tuple[int, ...], keep: Tensor, origin: 
     most = min(len(x), SPARE * (max(neighbours) + 1))
     for rows in row_parts(len(x), len(x)):
         squared = squared_distances(x[rows], x, origin)
-        squared.diagonal(rows.start).zero_()
         near, where = squared.topk(most, largest=False)
         for one, keeps in enumerate(keep):
             counted = keeps[where].cumsum(1)  # the row itself is the first, at distance 0

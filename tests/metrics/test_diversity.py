@@ -32,6 +32,7 @@ def test_closed_forms() -> None:
     assert mean_distances(torch.tensor([[1.0, 0.0], [-5.0, 0.0]])) == [pytest.approx(4.0)]
     assert mean_distances(torch.full((50, 8), 0.3)) == [pytest.approx(0.0, abs=1e-14)]
     assert mean_distances(torch.zeros(50, 8)) == [0.0]
+    assert min(mean_distances(draw(1, seed).repeat(50, 1))[0] for seed in range(50)) == 0  # and never below
 
 
 def test_diversity_against_a_loop_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

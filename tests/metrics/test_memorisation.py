@@ -65,6 +65,12 @@ def test_rare_distance_is_as_rare_as_it_says(n: int, below: float) -> None:
     assert 0.008 < sum(rare_distance(row) for row in draws) / 2000 < below
 
 
+def test_rare_distance_of_copies_is_0() -> None:
+    assert rare_distance(torch.zeros(10)) == 0
+    assert rare_distance(torch.zeros(200)) == 0
+    assert rare_distance(torch.tensor([0.0, 1.0, 2.0, 3.0])) == 0
+
+
 def test_replays_are_flagged_and_fresh_images_are_not() -> None:
     metric = Memorisation()
     for seed in range(20):

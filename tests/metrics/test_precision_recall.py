@@ -40,11 +40,13 @@ def test_balls_on_a_line_by_hand() -> None:
 @pytest.mark.parametrize(("n_real", "n_fake"), [(60, 43), (9, 8), (7, 30)])
 def test_replicates_are_those_of_leaving_images_out(n_real: int, n_fake: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In parts of a few rows, and with so few neighbours remembered that a block takes too many of them."""
-    monkeypatch.setattr(distances, "ENTRIES", 7 * n_real)
-    monkeypatch.setattr(module, "SPARE", 1)
     metric, seen = PrecisionRecall(), evidence(draw(n_real, 0, 3), draw(n_fake, 1, 3))
     blocks = min(20, n_real, n_fake)
-    found, expected = metric.replicates(seen, blocks), Metric.replicates(metric, seen, blocks)
+    expected = Metric.replicates(metric, seen, blocks)
+    monkeypatch.setattr(distances, "ENTRIES", 7 * n_real)
+    monkeypatch.setattr(distances, "ROWS", 5)
+    monkeypatch.setattr(module, "SPARE", 1)
+    found = metric.replicates(seen, blocks)
     assert found == {name: pytest.approx(values, abs=1e-12) for name, values in expected.items()}
     assert len(found["recall"]) == blocks
 
