@@ -11,7 +11,9 @@ from lit_gen.errors import UserError
 from lit_gen.metrics.base import Better, Evidence, Metric
 from lit_gen.metrics.distances import finite
 
-PENALTY = 100.0  # on |w|^2 / 2 against the summed loss: of cats and dogs it gets 1,000 right more than 1.0 does, sooner
+PENALTY = (
+    100.0  # of |w|^2 / 2 against the summed loss: on photographs of cats and dogs slightly better than 1, as quick
+)
 MOST_STEPS = 1000
 
 

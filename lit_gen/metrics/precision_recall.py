@@ -77,14 +77,12 @@ def precision_recall(
     origin, keep_real, keep_fake = mean_row(real), kept(len(real), blocks), kept(len(fake), blocks)
     real_rims, dense_rims = squared_radii(real, (neighbours, density_neighbours), keep_real, origin)
     (fake_rims,) = squared_radii(fake, (neighbours,), keep_fake, origin)
-    replicates = range(len(keep_real))
     precise = torch.zeros(keep_fake.shape, dtype=torch.bool)
     recalled, covered = torch.zeros_like(keep_real), torch.zeros_like(keep_real)
     balls = torch.zeros(len(keep_real), dtype=torch.float64)  # of real images that generated ones lie in, counted
     for rows in row_parts(len(fake), len(real)):
         squared = squared_distances(fake[rows], real, origin)
-        for one in replicates:
-            here = keep_fake[one, rows]
+        for one, here in enumerate(keep_fake[:, rows]):
             inside = (squared <= dense_rims[one])[here]
             balls[one] += inside.sum()
             covered[one] |= inside.any(0)
