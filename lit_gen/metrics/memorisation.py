@@ -28,8 +28,9 @@ class Memorisation(Metric):
     is as near to the one as to the other (the comparison of Meehan et al. 2020, arXiv:2004.05675, section 3). Then
     `copy_share` is 0.5 and `near_copies` 0.01 in expectation, whatever the numbers of images and however bad the model;
     replays take `near_copies` to 1, and `copy_share` to (1 + H / T) / 2 of T training images where the H held-out ones
-    are fewer. Distances are between features at length 1, as in Diversity: they tell altered copies from fresh images
-    better than features as they are (tests/benchmarks/memorisation.py).
+    are fewer. Distances are between features at length 1, as in Diversity: of two sets out of three they tell altered
+    copies from fresh images far better than features as they are, of aligned faces a little worse
+    (tests/benchmarks/memorisation.py).
     """
 
     better: dict[str, Better] = {"copy_share": "lower", "near_copies": "lower"}

@@ -21,7 +21,8 @@ faces) and of the silhouettes:
                  length 1 of rest  0.01   1.00  0.89   0.00   0.00  0.13  0.64
 
 copy_share is 0.51 to 0.57 for the fresh ones, and 0.74 to 1.00 for the copies, by any of the three. `rest` is what is
-left when the mean is taken away: no better than length 1 over all, and it depends on what else is in the sets.
+left when the mean is taken away: better for faces, worse for the other two, and it depends on what else is in the
+sets. One seed each, so differences of a few hundredths say nothing.
 """
 
 from __future__ import annotations
