@@ -37,15 +37,10 @@ def mean_row(x: Tensor) -> Tensor:
     return sum(finite(x[rows]).sum(0) for rows in row_parts(len(x))) / len(x)
 
 
-def unit_rows(x: Tensor, origin: Tensor | None = None) -> Tensor:
-    """Rows x, seen from the origin (F,), at length 1, float64 (Zhang et al. 2018, arXiv:1801.03924, eq. 1).
-
-    A row of zeros stays one, and so does a row that float32 cannot tell from the origin: its direction is rounding.
-    """
+def unit_rows(x: Tensor) -> Tensor:
+    """Rows at length 1, float64 (Zhang et al. 2018, arXiv:1801.03924, eq. 1); a row of zeros stays one."""
     x = finite(x)
-    seen = x if origin is None else x - origin
-    length = seen.norm(dim=1, keepdim=True)
-    return torch.where(length > SAME**0.5 * x.norm(dim=1, keepdim=True), seen / length, 0)
+    return x / x.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
 
 
 def squared_distances(x: Tensor, y: Tensor, origin: Tensor | None = None, unit: bool = False) -> Tensor:
@@ -54,8 +49,8 @@ def squared_distances(x: Tensor, y: Tensor, origin: Tensor | None = None, unit: 
     Args:
         x: (N, F), as many rows as `row_parts` gives.
         y: (M, F), which may be a memory map: it is read in parts.
-        origin: (F,), where both are seen from, such as `mean_row(y)`. Only rounding depends on it, unless `unit`.
-        unit: Goes by `unit_rows` instead, whose squared distances lie in [0, 4].
+        origin: (F,), where both are seen from, such as `mean_row(y)`: only rounding depends on it.
+        unit: Goes by `unit_rows` instead of the origin: the squared distances lie in [0, 4].
 
     Returns:
         (N, M) float64.
@@ -65,7 +60,7 @@ def squared_distances(x: Tensor, y: Tensor, origin: Tensor | None = None, unit: 
     """
 
     def seen(rows: Tensor) -> tuple[Tensor, Tensor]:
-        found = unit_rows(rows, origin) if unit else finite(rows) - (0 if origin is None else origin)
+        found = unit_rows(rows) if unit else finite(rows) - (0 if origin is None else origin)
         return found, found.square().sum(1)
 
     x, x_length = seen(x)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lit_gen.metrics.base import Better, Estimate, Evidence, Metric
-from lit_gen.metrics.distances import mean_row, row_parts, squared_distances
+from lit_gen.metrics.distances import row_parts, squared_distances
 from lit_gen.metrics.jackknife import kept
 
 RARE = 0.01  # of the held-out images are as near to a training image as a near copy is
@@ -28,8 +28,9 @@ class Memorisation(Metric):
     is as near to the one as to the other (the comparison of Meehan et al. 2020, arXiv:2004.05675, section 3). Then
     `copy_share` is 0.5 and `near_copies` 0.01 in expectation, whatever the numbers of images and however bad the model;
     replays take `near_copies` to 1, and `copy_share` to (1 + H / T) / 2 of T training images where the H held-out ones
-    are fewer. Distances are between directions of the features from their common mean, which tell altered
-    copies from fresh images better than features as they are (tests/benchmarks/memorisation.py).
+    are fewer. Distances are between features at length 1, as in Diversity: of two sets out of three they tell altered
+    copies from fresh images far better than features as they are, of aligned faces a little worse
+    (tests/benchmarks/memorisation.py).
     """
 
     better: dict[str, Better] = {"copy_share": "lower", "near_copies": "lower"}
@@ -86,17 +87,16 @@ def memorisation(real: Tensor, fake: Tensor, train: Tensor, blocks: int = 0) -> 
     Raises:
         UserError: A feature is not finite.
     """
-    origin = common_origin(real, train)
     keep_real, keep_fake, keep_train = (kept(len(rows), blocks) for rows in (real, fake, train))
     copied = torch.zeros(keep_fake.shape, dtype=torch.float64)
     nearest = torch.zeros(len(fake), dtype=torch.float64)
     for rows in row_parts(len(fake), len(train) + len(real)):
-        to_train, to_real = (squared_distances(fake[rows], y, origin, unit=True) for y in (train, real))
+        to_train, to_real = (squared_distances(fake[rows], y, unit=True) for y in (train, real))
         for one, (in_train, in_real) in enumerate(zip(keep_train, keep_real, strict=True)):
             copied[one, rows] = copied_probability(to_train[:, in_train], to_real[:, in_real])
         nearest[rows] = to_train.amin(1)
     usual = torch.cat(
-        [squared_distances(real[rows], train, origin, unit=True).amin(1) for rows in row_parts(len(real), len(train))]
+        [squared_distances(real[rows], train, unit=True).amin(1) for rows in row_parts(len(real), len(train))]
     )
     rare = torch.tensor([rare_distance(usual[keep].sqrt()) for keep in keep_real], dtype=torch.float64)
     near = nearest.sqrt() < rare[:, None]
@@ -113,16 +113,11 @@ def chance_error(real: Tensor, fake: Tensor, train: Tensor) -> float:
     w is the share of the generated images that have the same nearest image among all; which set this one is in is then
     the toss of a coin.
     """
-    origin, among = common_origin(real, train), torch.zeros(len(train) + len(real))
+    among = torch.zeros(len(train) + len(real))
     for rows in row_parts(len(fake), len(among)):
-        found = [squared_distances(fake[rows], y, origin, unit=True) for y in (train, real)]
+        found = [squared_distances(fake[rows], y, unit=True) for y in (train, real)]
         among += torch.cat(found, 1).argmin(1).bincount(minlength=len(among))
     return (among / len(fake)).norm().item() / 2
-
-
-def common_origin(real: Tensor, train: Tensor) -> Tensor:
-    """Mean of both sets, (F,), in which no image of one counts more than an image of the other."""
-    return (mean_row(real) * len(real) + mean_row(train) * len(train)) / (len(real) + len(train))
 
 
 def copied_probability(to_train: Tensor, to_real: Tensor) -> Tensor:
@@ -193,11 +188,10 @@ def closest_pairs(evidence: Evidence, n: int) -> ClosestPairs:
         evidence: With training images.
         n: How many, fewer where fewer training images are anybody's nearest: each is shown once.
     """
-    origin = common_origin(evidence.real, evidence.train)
     found: list[tuple[Tensor, ...]] = []
     for rows in row_parts(len(evidence.fake), len(evidence.train) + len(evidence.real)):
         sets = evidence.train, evidence.real
-        nearest = [squared_distances(evidence.fake[rows], y, origin, unit=True).min(1) for y in sets]
+        nearest = [squared_distances(evidence.fake[rows], y, unit=True).min(1) for y in sets]
         found.append((*(each.indices for each in nearest), torch.stack([each.values for each in nearest], 1).sqrt()))
     train_rows, real_rows, distances = (torch.cat(parts) for parts in zip(*found, strict=True))
     share = distances[:, 0] / distances.sum(1).clamp_min(torch.finfo(torch.float64).tiny)

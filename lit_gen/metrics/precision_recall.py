@@ -77,14 +77,12 @@ def precision_recall(
     origin, keep_real, keep_fake = mean_row(real), kept(len(real), blocks), kept(len(fake), blocks)
     real_rims, dense_rims = squared_radii(real, (neighbours, density_neighbours), keep_real, origin)
     (fake_rims,) = squared_radii(fake, (neighbours,), keep_fake, origin)
-    replicates = range(len(keep_real))
     precise = torch.zeros(keep_fake.shape, dtype=torch.bool)
     recalled, covered = torch.zeros_like(keep_real), torch.zeros_like(keep_real)
     balls = torch.zeros(len(keep_real), dtype=torch.float64)  # of real images that generated ones lie in, counted
     for rows in row_parts(len(fake), len(real)):
         squared = squared_distances(fake[rows], real, origin)
-        for one in replicates:
-            here = keep_fake[one, rows]
+        for one, here in enumerate(keep_fake[:, rows]):
             inside = (squared <= dense_rims[one])[here]
             balls[one] += inside.sum()
             covered[one] |= inside.any(0)
@@ -127,7 +125,6 @@ def squared_radii(x: Tensor, neighbours: tuple[int, ...], keep: Tensor, origin: 
     most = min(len(x), SPARE * (max(neighbours) + 1))
     for rows in row_parts(len(x), len(x)):
         squared = squared_distances(x[rows], x, origin)
-        squared.diagonal(rows.start).zero_()
         near, where = squared.topk(most, largest=False)
         for one, keeps in enumerate(keep):
             counted = keeps[where].cumsum(1)  # the row itself is the first, at distance 0
