@@ -10,6 +10,7 @@ from common import REPOSITORY
 from lightning.pytorch import Callback, LightningDataModule
 from torch import nn
 
+from lit_gen.metrics.base import Metric
 from lit_gen.rooms import import_rooms
 
 # What a room may import of this project; the ground floor (errors, rooms of one file) stands under all of them.
@@ -92,7 +93,7 @@ def test_top_level_holds_what_it_should() -> None:
 def test_a_bare_class_name_is_enough_in_yaml() -> None:
     """jsonargparse looks a name up among all subclasses that are imported, those of torchvision and Lightning too."""
     import_rooms()
-    for base in (nn.Module, Callback, LightningDataModule):
+    for base in (nn.Module, Callback, LightningDataModule, Metric):
         names = Counter()
         for found in _subclasses(base):
             names[found.__name__] += 1

@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=2 python tests/benchmarks/backbone.py
 
-Random images; one warm-up, then the median of 5 batches of 32; the epochs are those of a linear Classifier on 256
-images.
+Random images; one warm-up, then the median of 5 batches, of 32 images and for the metrics' extractor of 64; the epochs
+are those of a linear Classifier on 256 images.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from lightning.pytorch import Callback, LightningDataModule, Trainer
 from torch.utils.data import DataLoader, Dataset
 
 from lit_gen.callbacks.feature_cache import FeatureCache
+from lit_gen.metrics.efficientnet import EfficientNetExtractor
 from lit_gen.models.classifier import Classifier
 from lit_gen.networks.features import ImageNetFeatures
 
@@ -87,6 +88,12 @@ def main() -> None:
             both = seconds(lambda: front(images).sum().backward())  # noqa: B023
             speed = f"{BATCH / forward:.0f} images/s, with the gradient of the image {BATCH / both:.0f}"
             print(f"Lite0 to stride {stride or '32, all blocks'}, {size} pixels: {speed}")
+    extractor = EfficientNetExtractor()
+    for size in SIZES:
+        images = torch.rand(64, 3, size, size)
+        with torch.inference_mode():
+            speed = 64 / seconds(lambda: extractor(images))  # noqa: B023
+        print(f"{extractor.name}, images of {size} pixels brought to {extractor.input_size}: {speed:.0f} images/s")
     for callbacks in ([], [FeatureCache()]):
         with tempfile.TemporaryDirectory() as os.environ["LIT_GEN_CACHE"]:
             epochs = Epochs()

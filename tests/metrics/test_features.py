@@ -20,7 +20,7 @@ from torch.multiprocessing import start_processes
 from datamodules.image_folder import ImageFolder
 from datamodules.transforms import to_float, to_uint8
 from lit_gen.errors import UserError
-from lit_gen.feature_store import FeatureSet, entry_for, new_file
+from lit_gen.feature_store import FeatureSet, entry_for, new_file, read_through
 from lit_gen.metrics.features import extractor_digest, features_of_batches, features_of_set
 from lit_gen.ranks import Ranks
 
@@ -118,9 +118,12 @@ def test_a_changed_byte_counts_and_a_moved_folder_does_not(tmp_path: Path, cache
 def test_what_a_set_draws_at_random_is_the_same_each_time() -> None:
     augmented, extractor = Rows(noise(100), None, noise=0.5), TinyExtractor()
     before = torch.get_rng_state()
-    first, again = (features_of_set(augmented, extractor, ONE) for _ in range(2))
-    assert first.digest == again.digest
+    first = features_of_set(augmented, extractor, ONE)
     assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(1)
+    again = features_of_set(augmented, extractor, ONE)
+    assert first.digest == again.digest
+    assert not torch.equal(first.features, features_of_set(Rows(augmented.images, None), extractor, ONE).features)
 
 
 def test_the_second_domain_of_a_set_of_two() -> None:
@@ -131,6 +134,12 @@ def test_the_second_domain_of_a_set_of_two() -> None:
         found = features_of_set(pairs, extractor, ONE, position)
         torch.testing.assert_close(found.features, extractor(images))
         assert found.labels is None
+    assert read_through(pairs)[1] == ()  # a second domain is not held in memory
+
+
+def test_only_whole_numbers_are_labels() -> None:
+    heights = torch.rand(70)
+    assert features_of_set(Rows(noise(70), heights), TinyExtractor(), ONE).labels is None
 
 
 def test_generated_images_are_rounded_as_files_are(tmp_path: Path) -> None:
@@ -140,13 +149,20 @@ def test_generated_images_are_rounded_as_files_are(tmp_path: Path) -> None:
     assert (found - extractor(images)).abs().max() > 1e-3
 
 
+class Blind(TinyExtractor):
+    """Sees nothing of it, as one that rounds to whole numbers does."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.nan_to_num())
+
+
 def test_images_that_are_not_finite_are_counted(tmp_path: Path, cache: Path) -> None:
     images = noise(70)
     images[65, 0, 1, 1], images[69] = torch.nan, torch.inf
     with pytest.raises(UserError, match="2 of 6 images not finite among generated.*the generator has diverged"):
         features_of_batches(made(images), 70, TinyExtractor(), tmp_path, ONE)
     with pytest.raises(UserError, match="2 of 6 images not finite among images of the data"):
-        features_of_set(Rows(images, None), TinyExtractor(), ONE)
+        features_of_set(Rows(images, None), Blind(), ONE)
     assert list(cache.glob("*")) == list(tmp_path.glob("*.npy")) == []
     with pytest.raises(UserError, match="without images"):
         features_of_set(Rows(images[:0], None), TinyExtractor(), ONE)
