@@ -70,9 +70,7 @@ def write_html(report: Report, pictures: Pictures, folder: Path) -> Path:
 def html(report: Report, pictures: Pictures) -> str:
     """The page: numbers beside the floor and the ceilings, pictures, and how all of it was measured."""
     rows = [_row(report, estimate) for estimate in report.estimates]
-    return render(
-        "metrics/report.html.jinja", report=report, pictures=pictures, rows=rows, settings=_settings(report)
-    )
+    return render("metrics/report.html.jinja", report=report, pictures=pictures, rows=rows, settings=_settings(report))
 
 
 def _row(report: Report, estimate: Estimate) -> dict[str, Any]:
