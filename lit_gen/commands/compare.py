@@ -45,20 +45,20 @@ def compare(*runs: str, out: str = PAGE, n: int = 8, seed: int = 0, metric: str 
     found = [read_run(run) for run in runs]
     page = Path(out) / PAGE if Path(out).is_dir() else Path(out)
     writable_folder(page.parent, "--out")
-    sides, notes = [], []
+    sides, latents = [], set()
     for run in tqdm(found, desc="compare", unit=" runs", leave=False):
         model = load_model(run.checkpoint)
-        sides.append(_side(run, model, n, seed))
-        notes.append(_latents(model))
+        sides.append(side_of(run, model, n, seed))
+        latents.add(_latents(model))
     comparison = _comparison(sides, metric)
-    if len({latents for latents in notes if latents}) > 1:
+    if len(latents - {None}) > 1:
         comparison.notes.append("Latents of different sizes have nothing in common, though the seed is the same.")
     write_whole(page, html(comparison))
     print("\n".join(lines(comparison)))
     print(f"\nWith images and curves: {page}")
 
 
-def _side(run: Run, model: nn.Module, n: int, seed: int) -> Side:
+def side_of(run: Run, model: nn.Module, n: int, seed: int) -> Side:
     """One run with its images, of the same latents or the same held-out images as those of the others."""
     side = Side(run, type(model).__name__, getattr(model, "images_seen", 0))
     modes = getattr(model, "modes", ())
