@@ -17,9 +17,10 @@ from lit_gen.errors import UserError, nearest
 from lit_gen.files import writable_folder, write_whole
 from lit_gen.metrics.comparison import Ranking, paired, rank
 from lit_gen.metrics.comparison_html import Comparison, Side, beside_best, html
-from lit_gen.metrics.numbers import with_interval
-from lit_gen.metrics.report import WIDTH, grid
+from lit_gen.metrics.numbers import counts, with_interval
+from lit_gen.metrics.report import WIDTH
 from lit_gen.metrics.runs import Run, read_run
+from lit_gen.transfer.plan import columns
 
 PAGE = "compare.html"
 CELL = 40  # characters of a setting's value that a terminal shows
@@ -101,8 +102,9 @@ def _comparison(sides: list[Side], metric: str | None) -> Comparison:
     first = _deciding(rankings, metric)
     if first is None:
         return Comparison(sides, [], ["Which is better is not known: no two of them have a number in common."], notes)
-    rankings = [first, *(ranking for ranking in rankings if ranking is not first)]
-    return Comparison(sides, rankings, first.sentences(), notes)
+    others = [ranking for ranking in rankings if ranking is not first]
+    verdicts = [*first.sentences(), *(said for ranking in others for said in ranking.objection(first.best))]
+    return Comparison(sides, [first, *others], verdicts, notes)
 
 
 def _deciding(rankings: list[Ranking], metric: str | None) -> Ranking | None:
@@ -123,20 +125,20 @@ def lines(comparison: Comparison) -> Iterator[str]:
     for place, side in enumerate(comparison.sides):
         yield f"run {place + 1}: {side.title}"
     for ranking in comparison.rankings:
-        yield ""
-        heads = [f"{ranking.key}, {ranking.better} is better", "value [95 % interval]", ""]
+        yield f"\n{ranking.key} ({ranking.better} is better), with its 95 % interval, of generated/real images"
         have = [(place, found) for place, found in enumerate(ranking.estimates) if found is not None]
-        yield from grid(heads, [[f"run {p + 1}", with_interval(found), beside_best(ranking, p)] for p, found in have])
+        rows = [(f"  run {p + 1}", with_interval(found), counts(found), beside_best(ranking, p)) for p, found in have]
+        yield columns(rows)
     if comparison.config:
-        yield ""
         heads = ["set differently", *(f"run {place + 1}" for place in range(len(comparison.sides)))]
-        yield from grid(
-            heads,
-            [[name, *(textwrap.shorten(v, CELL, placeholder="...") for v in values)] for name, values in
-             comparison.config.items()],
-        )  # fmt: skip
+        rows = [[name, *(_short(value) for value in values)] for name, values in comparison.config.items()]
+        yield f"\n{columns([heads, *rows])}"
     yield ""
     said = [*comparison.verdicts, *(f"Note: {note}" for note in comparison.notes)]
     for line in (line for text in said for line in text.splitlines()):
         # What is to be typed stays in one line.
         yield from [line] if line.startswith("python") else textwrap.wrap(line, WIDTH, subsequent_indent="  ")
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= CELL else f"{value[: CELL - 3]}..."

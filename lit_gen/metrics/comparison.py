@@ -113,18 +113,20 @@ class Ranking:
 
     def sentences(self) -> list[str]:
         """What follows from it, for each of the other models, which are counted from 1."""
-        said = []
-        for place, found in enumerate(self.behind):
-            pair = f"run {self.best + 1} and run {place + 1}"
-            if found is None:
-                continue
-            if found.verdict == "better":
-                said.append(f"By {self.key} run {self.best + 1} is better than run {place + 1}: {found}.")
-            elif found.verdict == "inside the noise":
-                said.append(f"By {self.key} the difference of {pair} is inside the noise: {found}.")
-            else:
-                said.append(f"By {self.key} nothing is known of the difference of {pair}: an interval is missing.")
-        return said
+        return [f"By {self._said(place, found)}" for place, found in enumerate(self.behind) if found is not None]
+
+    def objection(self, place: int) -> list[str]:
+        """What speaks against the model at this place, which is the best by another number."""
+        found = self.behind[place]
+        return [] if found is None or found.verdict != "better" else [f"But by {self._said(place, found)}"]
+
+    def _said(self, place: int, found: Difference) -> str:
+        best, other = f"run {self.best + 1}", f"run {place + 1}"
+        if found.verdict == "better":
+            return f"{self.key} {best} is better than {other}: {found}."
+        if found.verdict == "inside the noise":
+            return f"{self.key} the difference of {best} and {other} is inside the noise: {found}."
+        return f"{self.key} nothing is known of the difference of {best} and {other}: an interval is missing."
 
 
 def rank(estimates: Sequence[Estimate | None], in_pairs: Callable[[int, int], bool]) -> Ranking | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lit_gen.metrics import charts
 from lit_gen.metrics.comparison import Ranking
-from lit_gen.metrics.numbers import with_interval
+from lit_gen.metrics.numbers import counts, with_interval
 from lit_gen.metrics.runs import Run, differences
 from lit_gen.pages import render
 
@@ -85,7 +85,7 @@ def html(comparison: Comparison) -> str:
 def _number(ranking: Ranking) -> dict[str, Any]:
     have = {f"run {place + 1}": found for place, found in enumerate(ranking.estimates) if found is not None}
     rows = [
-        {"place": place, "value": with_interval(found), "beside": beside_best(ranking, place)}
+        {"place": place, "value": with_interval(found), "counts": counts(found), "beside": beside_best(ranking, place)}
         for place, found in enumerate(ranking.estimates)
         if found is not None
     ]

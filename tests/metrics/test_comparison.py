@@ -83,5 +83,8 @@ def test_the_best_is_held_against_all_others() -> None:
     said = ranking.sentences()
     assert said[0].startswith("By kid_toy run 3 is better than run 1: -8.00 [")
     assert said[1].startswith("By kid_toy the difference of run 3 and run 4 is inside the noise: -0.01 [")
+    assert said[2].startswith("By kid_toy nothing is known of the difference of run 3 and run 5")
     assert len(said) == 3
+    assert ranking.objection(0) == [f"But b{said[0][1:]}"]
+    assert ranking.objection(2) == ranking.objection(3) == []
     assert rank([None, None], lambda a, b: True) is None
