@@ -166,6 +166,15 @@ def test_settings_go_by_the_names_that_one_types() -> None:
     assert differences([found, {}])["seeds"] == ["[1, 2]", "-"]
 
 
+def test_settings_of_another_class_are_not_differences() -> None:
+    gan = {"model": "GAN", "model.beta1": "0.5", "model.width": "3", "model.depth": "1", "seed": "0"}
+    vae = {"model": "VAE", "model.likelihood": "Bernoulli", "model.width": "4", "model.depth": "1", "seed": "0"}
+    assert differences([gan, vae]) == {"model": ["GAN", "VAE"], "model.width": ["3", "4"]}
+    assert differences([gan, vae, {}])["model.width"] == ["3", "4", "-"]
+    assert "model.depth" not in differences([gan, vae, {}])
+    assert differences([gan, {**gan, "model.depth": "2"}]) == {"model.depth": ["1", "2"]}
+
+
 def test_what_cannot_be_compared_is_refused(twins: tuple[Path, Path], tmp_path: Path, refused: Refused) -> None:
     pair = [str(run) for run in twins]
     assert "expected two at least" in refused("compare", pair[0])

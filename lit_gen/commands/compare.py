@@ -23,7 +23,6 @@ from lit_gen.metrics.runs import Run, read_run
 from lit_gen.transfer.plan import columns
 
 PAGE = "compare.html"
-CELL = 40  # characters of a setting's value that a terminal shows
 
 
 def compare(*runs: str, out: str = PAGE, n: int = 8, seed: int = 0, metric: str | None = None) -> None:
@@ -130,8 +129,9 @@ def lines(comparison: Comparison) -> Iterator[str]:
         rows = [(f"  run {p + 1}", with_interval(found), counts(found), beside_best(ranking, p)) for p, found in have]
         yield columns(rows)
     if comparison.config:
+        room = max(8, (WIDTH - max(map(len, comparison.config))) // len(comparison.sides) - 2)
         heads = ["set differently", *(f"run {place + 1}" for place in range(len(comparison.sides)))]
-        rows = [[name, *(_short(value) for value in values)] for name, values in comparison.config.items()]
+        rows = [[name, *(_short(value, room) for value in values)] for name, values in comparison.config.items()]
         yield f"\n{columns([heads, *rows])}"
     yield ""
     said = [*comparison.verdicts, *(f"Note: {note}" for note in comparison.notes)]
@@ -140,5 +140,5 @@ def lines(comparison: Comparison) -> Iterator[str]:
         yield from [line] if line.startswith("python") else textwrap.wrap(line, WIDTH, subsequent_indent="  ")
 
 
-def _short(value: str) -> str:
-    return value if len(value) <= CELL else f"{value[: CELL - 3]}..."
+def _short(value: str, room: int) -> str:
+    return value if len(value) <= room else f"{value[: room - 3]}..."

@@ -124,10 +124,19 @@ def flattened(held: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 
 def differences(configs: list[dict[str, str]]) -> dict[str, list[str]]:
-    """The names whose values are not the same in all configurations, with the value of each, `-` where it has none."""
+    """The names whose values are not the same in all configurations, with the value of each, `-` where it has none.
+
+    Where an object is of different classes that says it; of its settings only those are named that several have and
+    that differ between them.
+    """
     names = dict.fromkeys(name for config in configs for name in config)
     rows = {name: [config.get(name, "-") for config in configs] for name in names}
-    return {name: values for name, values in rows.items() if len(set(values)) > 1}
+    differ = {name for name, values in rows.items() if len(set(values)) > 1}
+    return {
+        name: rows[name]
+        for name in names
+        if name in differ and (name.rpartition(".")[0] not in differ or len({*rows[name]} - {"-"}) > 1)
+    }
 
 
 def _curves(path: Path) -> dict[str, list[Point]]:
