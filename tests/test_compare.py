@@ -30,7 +30,7 @@ def twins(trained: Path, tmp_path: Path) -> tuple[Path, Path]:
     for folder in folders:
         shutil.copytree(trained, folder)
     config = folders[1] / "config.yaml"
-    config.write_text(config.read_text().replace("half_life: 5000.0", "half_life: 7.0"))
+    config.write_text(re.sub(r"(default_root_dir:).*", r"\1 elsewhere", config.read_text()).replace("5000.0", "7.0"))
     checkpoint = torch.load(folders[1] / "last.ckpt", weights_only=True)
     checkpoint["state_dict"]["generator_ema.head.weight"].mul_(10)
     torch.save(checkpoint, folders[1] / "best.ckpt")

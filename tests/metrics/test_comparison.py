@@ -88,3 +88,4 @@ def test_the_best_is_held_against_all_others() -> None:
     assert ranking.objection(0) == [f"But b{said[0][1:]}"]
     assert ranking.objection(2) == ranking.objection(3) == []
     assert rank([None, None], lambda a, b: True) is None
+    assert rank(numbers[::-1], lambda a, b: False).best == 2  # what is not finite is never the best

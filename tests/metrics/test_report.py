@@ -139,7 +139,7 @@ def test_charts_are_the_same_each_time_and_take_any_label() -> None:
     rows = {"$a_1$ <&>": estimate(1.0), "_hidden": estimate(2.0)}
     first, again = (charts.forest(rows, {}) for _ in range(2))
     assert first == again
-    assert "$a_1$ &lt;&amp;&gt;" in first and "_hidden" in first
+    assert ">$a_1$ &lt;&amp;&gt;</text>" in first and ">_hidden</text>" in first
     assert charts.INK not in first and "currentColor" in first
 
 
