@@ -47,6 +47,7 @@ def difference(a: Estimate, b: Estimate, paired: bool) -> Difference:
         b: The same number of another one, by the same extractor.
         paired: Both were measured on the same images (see `paired`): the replicates are subtracted one by one, and the
             jackknife is that of the difference. Otherwise the squares of the intervals add, as of independent values.
+            So does in either case what an interval has beyond its jackknife, such as the luck of few images.
 
     Raises:
         UserError: They are different numbers, or of different extractors.
@@ -59,19 +60,26 @@ def difference(a: Estimate, b: Estimate, paired: bool) -> Difference:
     value = a.value - b.value
     paired = paired and len(a.replicates) == len(b.replicates) > 1
     if paired:
-        low, high = interval(value, [x - y for x, y in zip(a.replicates, b.replicates, strict=True)])
+        own = _half([x - y for x, y in zip(a.replicates, b.replicates, strict=True)])
     else:
-        half = math.hypot(half_interval(a), half_interval(b))
-        low, high = value - half, value + half
+        own = math.hypot(_half(a.replicates), _half(b.replicates))
+    half = math.hypot(own, _beyond(a), _beyond(b))
+    low, high = value - half, value + half
     return Difference(value, low, high, _verdict(low, high, a.better), paired)
 
 
-def half_interval(estimate: Estimate) -> float:
-    """Half an interval's width: of its longer side, since the other may end where the number's values do."""
-    if len(estimate.replicates) > 1:
-        low, high = interval(estimate.value, estimate.replicates)
-        return (high - low) / 2
-    return max(estimate.high - estimate.value, estimate.value - estimate.low)
+def _half(replicates: Sequence[float]) -> float:
+    """Half the width of the jackknife's interval; 0 where there are no replicates and `_beyond` has all of it."""
+    return interval(0.0, replicates)[1] if len(replicates) > 1 else 0.0
+
+
+def _beyond(estimate: Estimate) -> float:
+    """What squares to the rest of an interval, less its jackknife.
+
+    It goes by the longer side, since the other may end where the number's values do.
+    """
+    whole, own = max(estimate.high - estimate.value, estimate.value - estimate.low), _half(estimate.replicates)
+    return 0.0 if whole <= own * (1 + 1e-9) else math.sqrt(whole**2 - own**2)
 
 
 def _verdict(low: float, high: float, better: Better) -> Verdict:

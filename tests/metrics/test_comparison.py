@@ -44,6 +44,19 @@ def test_without_replicates_the_interval_has_to_do() -> None:
     assert found.verdict == "better" and not found.paired
 
 
+def test_luck_that_the_replicates_do_not_know_adds_in_squares() -> None:
+    """All replicates alike make no interval, but the metric may know of one: [0, 0.3] around 0, say."""
+    none = measured(0.0, [0.0] * 4)
+    lucky = dataclasses.replace(none, high=0.3)
+    common = measured(1.0, [1.1, 0.9] * 2)
+    wider = dataclasses.replace(common, low=0.0, high=2.0)
+    assert difference(lucky, none, paired=True).high == pytest.approx(0.3)
+    assert difference(lucky, lucky, paired=False).high == pytest.approx(math.hypot(0.3, 0.3))
+    own = stats.t.ppf(0.975, 3) * math.sqrt(3 / 4 * 4 * 0.1**2)
+    assert difference(wider, common, paired=True).high == pytest.approx(math.sqrt(1 - own**2))
+    assert difference(wider, none, paired=False).high == pytest.approx(1 + 1.0)
+
+
 @pytest.mark.parametrize(("better", "verdict"), [("lower", "worse"), ("higher", "better")])
 def test_the_verdict_knows_which_way_is_better(better: str, verdict: str) -> None:
     high, low = estimate(9.0, better=better), estimate(1.0, better=better)
