@@ -17,18 +17,31 @@ def run_function(function: Callable[..., Any], args: list[str]) -> None:
     """A command of lit_gen/commands, its options made from the function's signature and docstring.
 
     One that takes `args` alone reads the command line itself. The first option may be given without its name:
-    `inspect last.ckpt`.
+    `inspect last.ckpt`. One that begins with `*runs` takes all that have no name: `compare RUN RUN --n 4`.
     """
-    if list(inspect.signature(function).parameters) == ["args"]:
+    parameters = inspect.signature(function).parameters
+    if list(parameters) == ["args"]:
         function(args)
         return
-    parser = Parser(prog=f"python -m lit_gen {function.__name__}", description=function.__doc__.splitlines()[0])
+    many = [name for name, parameter in parameters.items() if parameter.kind is parameter.VAR_POSITIONAL]
+    usage = " ".join(["python -m lit_gen", function.__name__, *(f"{name.upper()}..." for name in many)])
+    parser = Parser(prog=usage, description=function.__doc__.splitlines()[0])
     parser.add_function_arguments(function, as_positional=False)
+    unnamed, named = _apart(args) if many else ([], args)
     try:
-        settings = parser.parse_args(_with_values(args, function))
+        settings = parser.parse_args(_with_values(named, function))
     except ArgumentError as error:
         raise UserError(f"{function.__name__}: {explain(str(error))}") from error
-    function(**settings.as_dict())
+    function(*unnamed, **settings.as_dict())
+
+
+def _apart(args: list[str]) -> tuple[list[str], list[str]]:
+    """The values without a name, and the options, each with its value."""
+    unnamed, named = [], []
+    for before, arg in pairwise(["", *args]):
+        value = before.startswith("--") and "=" not in before
+        (named if value or arg.startswith("-") else unnamed).append(arg)
+    return unnamed, named
 
 
 def _with_values(args: list[str], function: Callable[..., Any]) -> list[str]:

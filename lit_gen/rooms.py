@@ -20,7 +20,7 @@ ROOMS = {
 
 def import_rooms() -> dict[str, list[ModuleType]]:
     """Imports every module of every room and returns them by what the room holds."""
-    return {holds: list(_walk(room)) for holds, room in ROOMS.items()}
+    return {holds: list(modules_of(room)) for holds, room in ROOMS.items()}
 
 
 def classes_of(modules: list[ModuleType]) -> dict[str, type]:
@@ -33,7 +33,8 @@ def classes_of(modules: list[ModuleType]) -> dict[str, type]:
     }
 
 
-def _walk(room: str) -> Iterator[ModuleType]:
+def modules_of(room: str) -> Iterator[ModuleType]:
+    """Imports a package and every module in it, one after the other."""
     module = importlib.import_module(room)
     yield module
     for info in pkgutil.iter_modules(getattr(module, "__path__", [])):

@@ -69,7 +69,7 @@ def predict(
     labels = [labels] if isinstance(labels, int | str) else labels
     if images is None:
         n = n or GRID
-        source = _HeldOut(checkpoint, n, batch_size)
+        source = HeldOut(checkpoint, n, batch_size)
     else:
         given = _folder(images, model, checkpoint)
         n = min(n or len(given), len(given))
@@ -96,7 +96,7 @@ def predict(
     print(f"{written:,} images of {_seen(model)}, mode {mode}, in {folder}/, the first in {folder / 'grid.png'}")
 
 
-class _HeldOut:
+class HeldOut:
     """Held-out images of the data that the checkpoint was trained on; opened only by a model that asks for images."""
 
     def __init__(self, checkpoint: Path, n: int, batch_size: int) -> None:

@@ -41,3 +41,8 @@ def with_interval(estimate: Estimate) -> str:
         return rounded(estimate.value, 0.0)
     low, high = (rounded(end, half_width(estimate)) for end in (estimate.low, estimate.high))
     return f"{value_of(estimate)} [{low}, {high}]"
+
+
+def counts(estimate: Estimate) -> str:
+    """`1000/200`: how many generated images were held against how many real ones; `?` where nobody wrote it down."""
+    return f"{estimate.n_fake}/{estimate.n_real}" if estimate.n_fake and estimate.n_real else "?"

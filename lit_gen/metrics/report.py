@@ -15,7 +15,7 @@ import lit_gen
 from lit_gen.errors import UserError
 from lit_gen.files import write_whole
 from lit_gen.metrics.base import Estimate
-from lit_gen.metrics.numbers import value_of, with_interval
+from lit_gen.metrics.numbers import counts, value_of, with_interval
 
 REPORT = "report.json"
 HELD_OUT = "held-out images"
@@ -159,7 +159,7 @@ def table(report: Report) -> str:
             with_interval(estimate),
             estimate.better,
             *(_reference(report, kind, estimate.name) for kind in report.references),
-            f"{estimate.n_fake}/{estimate.n_real}",
+            counts(estimate),
         ]
         for estimate in report.estimates
     ]

@@ -12,7 +12,7 @@ from torch import Tensor
 from lit_gen.files import write_whole
 from lit_gen.metrics import charts
 from lit_gen.metrics.base import Estimate
-from lit_gen.metrics.numbers import value_of, with_interval
+from lit_gen.metrics.numbers import counts, value_of, with_interval
 from lit_gen.metrics.report import Report
 from lit_gen.pages import render
 
@@ -75,9 +75,7 @@ def write_html(report: Report, pictures: Mapping[str, Pictures], folder: Path) -
 def html(report: Report, pictures: Mapping[str, Pictures]) -> str:
     """The page: numbers beside the floor and the ceilings, pictures, and how all of it was measured."""
     rows = [_row(report, estimate) for estimate in report.estimates]
-    return render(
-        "metrics/report.html.jinja", report=report, pictures=pictures, rows=rows, settings=_settings(report)
-    )
+    return render("metrics/report.html.jinja", report=report, pictures=pictures, rows=rows, settings=_settings(report))
 
 
 def _row(report: Report, estimate: Estimate) -> dict[str, Any]:
@@ -87,6 +85,7 @@ def _row(report: Report, estimate: Estimate) -> dict[str, Any]:
     return {
         "estimate": estimate,
         "value": with_interval(estimate),
+        "counts": counts(estimate),
         "references": ["" if found is None else value_of(found) for found in references.values()],
         "chart": charts.forest(shown, {GENERATED: charts.COLOURS[0]}),
     }
