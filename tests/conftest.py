@@ -12,6 +12,7 @@ import lightning.pytorch  # noqa: F401 (makes its log handlers, before any test 
 import pytest
 import torch
 from common import GAN_MNIST, TINY, newest_run
+from two_ranks import TwoRanks
 
 from lit_gen.__main__ import main
 
@@ -59,6 +60,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("trained")
     main(["fit", f"--config={GAN_MNIST}", f"--trainer.default_root_dir={root}", *TINY])
     return newest_run(root)
+
+
+@pytest.fixture(scope="session")
+def two_ranks() -> Iterator[TwoRanks]:
+    """two_ranks(folder, "--config=...") runs `fit` on two processes and returns what they said."""
+    ranks = TwoRanks()
+    yield ranks
+    ranks.stop()
 
 
 @pytest.fixture

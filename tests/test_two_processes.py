@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from common import REPOSITORY
+from two_ranks import TwoRanks, by_command_line
 
 from lit_gen.callbacks.sync_ranks import SyncRanks
 
@@ -33,25 +32,6 @@ FROZEN = {
     "vae": ["encoder"],
     "cyclegan": ["discriminator_a", "generator_ab.blocks"],
 }
-# A callback on the user's PYTHONPATH: every rank writes down what it holds at the end, and what it drew.
-SPY = """
-from pathlib import Path
-import torch
-from lightning.pytorch import Callback
-
-class Spy(Callback):
-    def __init__(self, folder: str):
-        self.folder = folder
-    def on_train_start(self, trainer, model):
-        self.noise, self.pools = torch.randn(4), self.pools_of(model)
-    def pools_of(self, model):
-        pools = getattr(model, "pools", {})
-        return {name: pool.images.clone() for name, pool in pools.items() if pool.images is not None}
-    def on_fit_end(self, trainer, model):
-        found = {"state": model.state_dict(), "noise": self.noise, "root": trainer.default_root_dir}
-        found |= {"pools at first": self.pools, "pools": self.pools_of(model)}
-        torch.save(found, Path(self.folder) / f"rank{trainer.global_rank}.pt")
-"""
 
 
 @dataclass
@@ -67,27 +47,24 @@ class Ran:
         return torch.load(next(self.folder.glob("*/*/last.ckpt")), weights_only=True)
 
 
-def run(family: str, folder: Path, *options: str) -> Ran:
+def run(family: str, folder: Path, launch: Callable[..., str], *options: str) -> Ran:
     """The family's experiment on tiny networks, 160 images on two processes."""
-    (folder / "spy.py").write_text(SPY)
     experiment, networks = FAMILIES[family]
-    command = [sys.executable, "-m", "lit_gen", "fit", f"--config={REPOSITORY / 'experiments' / experiment}"]
-    command += ["--data.batch_size=16", "--model.max_images=160", "--trainer.log_every_n_steps=2", *networks]
-    command += ["--trainer.devices=2", "--trainer.accelerator=cpu", f"--trainer.default_root_dir={folder}"]
-    command += ["--trainer.callbacks+=spy.Spy", f"--trainer.callbacks.folder={folder}", *options]
-    path = os.pathsep.join([str(folder), str(REPOSITORY)])
-    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
-    ran = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=240)
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    given = [f"--config={REPOSITORY / 'experiments' / experiment}", f"--trainer.default_root_dir={folder}", *networks]
+    given += ["--data.batch_size=16", "--model.max_images=160", "--trainer.log_every_n_steps=2"]
+    given += ["--trainer.callbacks+=spies.Spy", f"--trainer.callbacks.folder={folder}", *options]
+    said = launch(folder, *given)
     ranks = [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
-    return Ran(family, folder, ranks, ran.stderr)
+    return Ran(family, folder, ranks, said)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, two_ranks: TwoRanks) -> Ran:
+    """The first family by the command line, which starts its second process; the others where torch is imported."""
     freeze = ["--trainer.callbacks+=FreezeModules", f"--trainer.callbacks.modules={json.dumps(FROZEN[request.param])}"]
     reinit = ["--trainer.callbacks+=ReinitModules", f'--trainer.callbacks.modules=["{FROZEN[request.param][-1]}"]']
-    return run(request.param, tmp_path_factory.mktemp("two"), *freeze, "--trainer.callbacks.until=80", *reinit)
+    launch = by_command_line if request.param == "gan" else two_ranks
+    return run(request.param, tmp_path_factory.mktemp("two"), launch, *freeze, "--trainer.callbacks.until=80", *reinit)
 
 
 def test_both_ranks_hold_equal_weights_and_buffers(both: Ran) -> None:
@@ -121,7 +98,7 @@ def test_one_line_says_what_batchnorm_does(both: Ran) -> None:
     assert both.said.count("torch has no SyncBatchNorm on the CPU") == has_batchnorm
 
 
-def test_each_family_keeps_what_is_its_own(both: Ran) -> None:
+def test_each_family_keeps_what_is_its_own(both: Ran, two_ranks: TwoRanks) -> None:
     """The mixture that rank 0 fitted; the image pools of both ranks, from which a resumed run deals each its own."""
     checkpoint = both.checkpoint()
     if both.family == "vae":
@@ -132,7 +109,7 @@ def test_each_family_keeps_what_is_its_own(both: Ran) -> None:
             assert not torch.equal(first[name], second[name])
             assert torch.equal(pools, torch.stack([first[name], second[name]]))
         last = next(both.folder.glob("*/*/last.ckpt"))
-        again = run("cyclegan", both.folder, "--model.max_images=192", f"--ckpt_path={last}")
+        again = run("cyclegan", both.folder, two_ranks, "--model.max_images=192", f"--ckpt_path={last}")
         assert again.checkpoint()["images_seen"] == 192
         for now, then in zip(again.ranks, both.ranks, strict=True):
             assert all(torch.equal(now["pools at first"][name], then["pools"][name]) for name in "ab")
@@ -147,12 +124,12 @@ def test_what_was_frozen_has_begun_to_learn(both: Ran) -> None:
 
 
 @pytest.mark.parametrize("family", ["gan", pytest.param("cyclegan", marks=pytest.mark.slow)])
-def test_regularisers_towards_the_source_keep_the_ranks_equal(family: str, tmp_path: Path) -> None:
+def test_regularisers_towards_the_source_keep_the_ranks_equal(family: str, tmp_path: Path, two_ranks: TwoRanks) -> None:
     """The source, the Fisher information and the batches that features are compared in: each rank has its own."""
     stack = ["L2SP", "EWC", "CrossDomainConsistency", "FeatureDistillation"]
     options = [f"--trainer.callbacks+={name}" for name in stack]
     options.insert(2, "--trainer.callbacks.n_samples=4")
-    ran = run(family, tmp_path, *options)
+    ran = run(family, tmp_path, two_ranks, *options)
     first, second = (rank["state"] for rank in ran.ranks)
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert {key.split(" of ")[0] for key in ran.checkpoint()["callbacks"]} >= set(stack)
