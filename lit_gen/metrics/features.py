@@ -85,6 +85,7 @@ def features_of_batches(
     folder: Path,
     ranks: Ranks,
     step: Step | None = None,
+    rounded: bool = True,
 ) -> Tensor | None:
     """Features of generated images, which are rounded to 8 bits first, as real ones are.
 
@@ -96,6 +97,7 @@ def features_of_batches(
         folder: Where the file is to lie; whoever gives it clears it away.
         ranks: Who shares the work; all of them have to call.
         step: Is told how many more images are done.
+        rounded: False leaves images as they are: what changes by less than a grey level would be lost.
 
     Returns:
         (n, F) float32 over a memory map, in process 0; None in the others.
@@ -104,7 +106,8 @@ def features_of_batches(
         UserError: Images are not finite, or the folder cannot be written.
     """
     path = folder / f"{extractor.name}-{secrets.token_hex(4)}.npy"  # process 0's counts
-    batches = (_rounded(images) for images in make(slice(ranks.rank, None, ranks.world_size)))
+    made = make(slice(ranks.rank, None, ranks.world_size))
+    batches = (_rounded(images) for images in made) if rounded else made
     told = "generated images, expected finite numbers: the generator has diverged.\nTake an earlier checkpoint."
     _write_rows(path, batches, n, extractor, ranks, step, told)
     return None if ranks.rank else _mapped(path)

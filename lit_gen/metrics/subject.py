@@ -162,7 +162,7 @@ def check_variety(reals: Reals, extractor: Extractor, ranks: Ranks) -> None:
     rows = None if reals.features is None else reals.features.features
     if ranks.broadcast(rows is not None and bool((rows == rows[0]).all())):
         raise UserError(
-            f"Evaluation: all {len(reals.images):,} real images look the same to {extractor.name}, expected various ones."
+            f"Evaluation: all {len(reals.images):,} real images look the same to {extractor.name}, expected various."
             "\nLook at the images of the data set."
         )
 

@@ -1,4 +1,4 @@
-"""Evaluation: the same numbers every time, the best weights kept, a run that gets no better ended, training untouched."""
+"""Evaluation: the same numbers every time, the best weights kept, an idle run ended, training untouched."""
 
 from __future__ import annotations
 
@@ -64,12 +64,18 @@ def evaluation(**options: Any) -> Evaluation:
 
 
 def fit(
-    folder: Path, *callbacks: Callback, images: int = 48, model: LightningModule | None = None, n: int = 24, **options: Any
+    folder: Path,
+    *callbacks: Callback,
+    images: int = 48,
+    model: LightningModule | None = None,
+    n: int = 24,
+    **options: Any,
 ) -> tuple[Trainer, Notes]:
     """Trains a tiny GAN on small random images, three batches of eight an epoch."""
     notes = Notes()
     torch.manual_seed(0)
-    model = model or gan(generator_optimizer=partial(torch.optim.Adam, lr=0.05))  # what changes is seen in 8 bits
+    # So fast that what it learns is seen in 8 bits.
+    model = model or gan(generator_optimizer=partial(torch.optim.Adam, lr=0.05))
     model.max_images = images
     about = {"max_epochs": -1, "default_root_dir": folder, "callbacks": list(callbacks), "num_sanity_val_steps": 0}
     trainer = quiet_trainer(**{**about, "logger": notes})
@@ -141,7 +147,7 @@ def test_a_model_that_has_diverged_is_no_better_and_trains_on(tmp_path: Path) ->
             if pl_module.images_seen == 24:
                 torch.nn.init.constant_(pl_module.generator.head.weight, math.nan)
 
-    with pytest.warns(UserWarning, match="70 of 70 images not finite among generated images|64 of 64 images not finite"):
+    with pytest.warns(UserWarning, match="64 of 64 images not finite among generated images"):
         trainer, notes = fit(tmp_path, Diverge(), evaluation(), images=32)
     assert trainer.lightning_module.images_seen == 32
     assert len(notes.of("val/kid_tiny")) == 2
@@ -172,7 +178,7 @@ def test_train_images_are_an_opponent_only_by_name(tmp_path: Path) -> None:
     ("options", "n", "said"),
     [
         ({"monitor": "kidd"}, 24, 'Did you mean "kid"'),
-        ({"metrics": [PrecisionRecall(neighbours=30)], "monitor": "recall"}, 24, "found 12 real images, expected at least 32"),
+        ({"metrics": [PrecisionRecall(30)], "monitor": "recall"}, 24, "found 12 real images, expected at least 32"),
         ({"n": 3}, 24, "found 3 generated images, expected at least"),
         ({"metrics": [Memorisation()], "monitor": "copy_share"}, 16, "found 8 real images, expected at least"),
         ({"metrics": [FID()], "monitor": "fid"}, 1, "found no val images in LabelledNoise"),
