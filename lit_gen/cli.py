@@ -29,6 +29,7 @@ from lit_gen.errors import UserError
 from lit_gen.loggers import MetricsCSV, WandbMode, WandbRun
 from lit_gen.metrics.report import REPORT, table
 from lit_gen.metrics.report_html import PAGE
+from lit_gen.metrics.runs import report_folder
 from lit_gen.networks.from_checkpoint import FromCheckpoint
 from lit_gen.rooms import import_rooms
 from lit_gen.run_folder import Record, Run, existing_checkpoint, make_run, new_folder, newest
@@ -170,7 +171,7 @@ class LitGenCLI(LightningCLI):
             if folder is None:
                 rank_zero_info(f"No unfinished run of {self.experiment}, seed {seed}, below {root}: starting afresh.")
             else:
-                rank_zero_info(f"{'Going on from' if fit else 'The checkpoint:'} {folder / wanted}.ckpt")
+                rank_zero_info(f"{'Going on from' if fit else 'The checkpoint:'} {folder / wanted}.ckpt.")
             checkpoint = folder and existing_checkpoint(folder / f"{wanted}.ckpt")
         else:
             checkpoint = None if wanted is None else existing_checkpoint(datamodules.paths.find_input(wanted))
@@ -186,8 +187,8 @@ class LitGenCLI(LightningCLI):
                 )
         own = checkpoint is not None and Record.read(checkpoint.parent) is not None
         folder = checkpoint.parent if own else new_folder(root, self.experiment)
-        if not fit:  # of last.ckpt in `test`, of best.ckpt in `test_best`
-            folder /= self.subcommand if checkpoint.name == "last.ckpt" else f"{self.subcommand}_{checkpoint.stem}"
+        if not fit:
+            folder /= report_folder(checkpoint, "val" if self.subcommand == "validate" else "test").name
         return make_run(folder, checkpoint)
 
     def _callbacks(self, given: dict[str, Any], several: bool) -> list[Callback]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from common import GAN_MNIST, REPOSITORY, TINY, newest_run
+from common import GAN_MNIST, MEASURED, REPOSITORY, TINY, newest_run
 from lightning.pytorch import Callback
 
 from lit_gen.__main__ import main
@@ -123,7 +123,8 @@ def test_the_experiment_can_be_named(fit) -> None:
 def test_test_writes_below_the_run(fit) -> None:
     folder = fit()
     root = folder.parents[1]
-    main(["test", f"--config={GAN_MNIST}", f"--trainer.default_root_dir={root}", *TINY, "--ckpt_path=last"])
+    options = [*TINY, *MEASURED, "--ckpt_path=last"]
+    main(["test", f"--config={GAN_MNIST}", f"--trainer.default_root_dir={root}", *options])
     (row,) = rows(folder / "test")
     assert row["images_seen"] == "64"
     assert 0 <= float(row["test/real_accuracy"]) <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from common import REPOSITORY
+from common import MEASURED, REPOSITORY
 from two_ranks import TwoRanks, by_command_line
 
+from lit_gen.__main__ import main
 from lit_gen.callbacks.sync_ranks import SyncRanks
 
 # Of each family its experiment, and what makes its networks tiny.
@@ -63,8 +65,10 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """The first family by the command line, which starts its second process; the others where torch is imported."""
     freeze = ["--trainer.callbacks+=FreezeModules", f"--trainer.callbacks.modules={json.dumps(FROZEN[request.param])}"]
     reinit = ["--trainer.callbacks+=ReinitModules", f'--trainer.callbacks.modules=["{FROZEN[request.param][-1]}"]']
+    measure = [*MEASURED, "--trainer.callbacks.every=80"]
     launch = by_command_line if request.param == "gan" else two_ranks
-    return run(request.param, tmp_path_factory.mktemp("two"), launch, *freeze, "--trainer.callbacks.until=80", *reinit)
+    options = [*freeze, "--trainer.callbacks.until=80", *reinit, *measure]
+    return run(request.param, tmp_path_factory.mktemp("two"), launch, *options)
 
 
 def test_both_ranks_hold_equal_weights_and_buffers(both: Ran) -> None:
@@ -87,6 +91,26 @@ def test_the_ranks_draw_different_noise_for_one_run(both: Ran) -> None:
     assert not torch.equal(first["noise"], second["noise"])
     assert first["root"] == second["root"]
     assert len(list(both.folder.glob("*/*/run.json"))) == 1
+
+
+def test_one_process_measures_what_both_have_measured(both: Ran) -> None:
+    """The last measurement of the run is of the weights that it ended with."""
+    folder = next(both.folder.glob("*/*/last.ckpt")).parent
+    experiment, networks = FAMILIES[both.family]
+    options = [*networks, *MEASURED, f"--ckpt_path={folder}"]
+    main(["validate", f"--config={REPOSITORY / 'experiments' / experiment}", *options])
+    alone = read_numbers(folder / "val" / "metrics.csv")
+    by_both = read_numbers(folder / "metrics.csv")
+    compared = [name for name in by_both if name.endswith("_tiny")]
+    assert len(compared) == 8 * (2 if both.family == "cyclegan" else 1)
+    assert {name: alone[name] for name in compared} == pytest.approx({name: by_both[name] for name in compared}, 1e-6)
+
+
+def read_numbers(path: Path) -> dict[str, float]:
+    """The last row of a metrics.csv."""
+    with path.open() as file:
+        *_, last = csv.DictReader(file)
+    return {name: float(value) for name, value in last.items() if value}
 
 
 def test_images_are_counted_over_both(both: Ran) -> None:

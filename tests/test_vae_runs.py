@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from common import REPOSITORY, newest_run
+from common import MEASURED, REPOSITORY, newest_run
 
 import lit_gen
 from lit_gen.__main__ import main
@@ -55,7 +55,7 @@ def test_predict_makes_each_mode(run: Path, tmp_path: Path) -> None:
 
 def test_test_writes_the_bounds(run: Path) -> None:
     root = run.parents[1]
-    options = [f"--config={PLAIN}", f"--trainer.default_root_dir={root}", *TINY, *NARROW, "--ckpt_path=last"]
+    options = [f"--config={PLAIN}", f"--trainer.default_root_dir={root}", *TINY, *NARROW, *MEASURED, "--ckpt_path=last"]
     main(["test", *options])
     with (run / "test" / "metrics.csv").open() as file:
         (row,) = csv.DictReader(file)

@@ -20,7 +20,7 @@ from lit_gen.files import writable_folder
 from lit_gen.metrics.assessment import assess, report_of
 from lit_gen.metrics.base import Estimate, Metric
 from lit_gen.metrics.efficientnet import EfficientNetExtractor
-from lit_gen.metrics.evidence import ask, evidence_of, needs_of
+from lit_gen.metrics.evidence import ask, evidence_of, needs_of, workplace
 from lit_gen.metrics.extractor import Extractor
 from lit_gen.metrics.fid import FID
 from lit_gen.metrics.kid import KID
@@ -163,7 +163,7 @@ class Evaluation(Callback):
     def judged(self, trainer: Trainer, subject: Subject) -> list[Estimate]:
         """What the chosen metrics find, the same in all processes."""
         ranks = Ranks.of(trainer)
-        with tempfile.TemporaryDirectory() as folder, bar_of(trainer, "evaluation", subject.n) as step:
+        with tempfile.TemporaryDirectory(dir=workplace()) as folder, bar_of(trainer, "evaluation", subject.n) as step:
             evidence = evidence_of(subject, needs_of(self.chosen), self.extractor, Path(folder), ranks, step)
             return ranks.first(ask, self.chosen, evidence, subject.prefix)
 
@@ -207,9 +207,8 @@ class Evaluation(Callback):
             found = [assess(subject, self.metrics, self.extractor, ranks, step) for subject in self.subjects]
         if not trainer.is_global_zero:
             return
-        self.report = report_of(
-            found, self.subjects, split, self.against, self.extractor.name, trainer.datamodule, trainer.ckpt_path
-        )
+        about = self.extractor.name, trainer.datamodule, trainer.ckpt_path, trainer.callback_metrics
+        self.report = report_of(found, self.subjects, split, self.against, *about)
         folder = Path(trainer.default_root_dir)
         self.report.write(folder)
         ways = [subject.prefix for subject in self.subjects]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from lit_gen.errors import UserError
 from lit_gen.fetch import sha256
 from lit_gen.metrics import charts
 from lit_gen.metrics.base import Estimate, Evidence, Metric
-from lit_gen.metrics.evidence import FLOOR, ask, evidence_of, fits, needs_of, references
+from lit_gen.metrics.evidence import FLOOR, ask, evidence_of, needs_of, references, workplace
 from lit_gen.metrics.extractor import Extractor
 from lit_gen.metrics.kid import KID
 from lit_gen.metrics.memorisation import closest_pairs, flagged
@@ -72,7 +72,7 @@ def assess(
         UserError: The model has diverged, or a metric cannot do with what there is.
     """
     wanted = every_metric() if metrics is None else metrics
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=workplace()) as folder:
         place = Path(folder), ranks, step
         evidence = evidence_of(subject, needs_of(wanted), extractor, *place)
         others = references(subject.reals, subject.n, extractor, *place)
@@ -87,13 +87,12 @@ def _assessment(
     others: dict[str, Evidence],
 ) -> Assessment:
     if chosen is None:
-        asked, notes = those_that_can(wanted, evidence)
+        estimates, notes = ask_able(wanted, evidence)
     else:
-        asked, notes = wanted, []
-        for metric in asked:
+        for metric in chosen:
             metric.check_needs(evidence)
-    estimates = ask(asked, evidence)
-    found = {name: ask(those_that_can(asked, other)[0], other) for name, other in others.items()}
+        estimates, notes = ask(chosen, evidence), []
+    found = {name: ask_able(wanted, other)[0] for name, other in others.items()}
     verdicts = [f"It replays training images: {reason}." for reason in flagged(estimates)]
     if any(estimate.name == "fid" for estimate in estimates):
         notes.append(
@@ -117,19 +116,15 @@ def every_metric() -> list[Metric]:
     return [kind() for kind in sorted(kinds, key=lambda kind: (kind is not KID, kind.__name__))]
 
 
-def those_that_can(metrics: Sequence[Metric], evidence: Evidence) -> tuple[list[Metric], list[str]]:
-    """The metrics that can do with this evidence, and why others cannot, where it is for want of images."""
-    able, notes = [], []
+def ask_able(metrics: Sequence[Metric], evidence: Evidence) -> tuple[list[Estimate], list[str]]:
+    """What the metrics find that can do with this evidence, and why others cannot, where it is for want of images."""
+    estimates, notes = [], []
     for metric in metrics:
-        if not fits(metric, evidence):
-            continue
         try:
-            metric.check(*metric.counts(evidence))
-            metric.check_needs(evidence)
-            able.append(metric)
+            estimates += ask([metric], evidence)
         except UserError as error:
             notes.append(str(error).splitlines()[0])
-    return able, notes
+    return estimates, notes
 
 
 def pictures_of(subject: Subject, evidence: Evidence) -> Pictures:
@@ -165,7 +160,7 @@ def as_shown(images: Tensor) -> Tensor:
 
 def report_of(
     found: Sequence[Assessment], subjects: Sequence[Subject], split: str, against: Against, extractor: str, data: Any,
-    checkpoint: str | None,
+    checkpoint: str | None, own: Mapping[str, Any],
 ) -> Report:  # fmt: skip
     """All that was found, with where it came from."""
     first, model = subjects[0], subjects[0].model
@@ -179,7 +174,8 @@ def report_of(
         HELD_OUT if against == "held-out" else "train images",
         data.summary() if hasattr(data, "summary") else type(data).__name__, found[0].digest, extractor,
         len(first.reals.images), first.n, len(first.reals.train), first.seed,
-        [estimate for part in found for estimate in part.estimates], numbers,
+        [estimate for part in found for estimate in part.estimates],
+        {name.partition("/")[2]: float(value) for name, value in own.items()}, numbers,
         [verdict for part in found for verdict in part.verdicts],
         list(dict.fromkeys(note for part in found for note in part.notes)),
     )  # fmt: skip

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
+from lit_gen.files import writable_folder
 from lit_gen.metrics.base import Estimate, Evidence, Metric
 from lit_gen.metrics.extractor import Extractor
 from lit_gen.metrics.features import BATCH, features_of_batches
 from lit_gen.metrics.subject import Reals, Subject, classes_of
+from lit_gen.paths import cache_folder
 from lit_gen.pictures import in_order
 from lit_gen.ranks import Ranks
 
@@ -93,6 +95,11 @@ def blurred(images: Tensor, number: int) -> Tensor:
 def noise_like(images: Tensor, number: int) -> Tensor:
     """As many images of the same shape that show nothing, other ones in every batch."""
     return torch.rand(images.shape, generator=torch.Generator().manual_seed(number)) * 2 - 1
+
+
+def workplace() -> Path:
+    """Where features of generated images lie for a while: the cache folder, which a full disk's message speaks of."""
+    return writable_folder(cache_folder() / "features", "The cache of features")
 
 
 def ask(metrics: Sequence[Metric], evidence: Evidence, prefix: str = "") -> list[Estimate]:

@@ -23,6 +23,7 @@ from lit_gen.metrics.extractor import Extractor
 from lit_gen.ranks import Ranks
 
 Step = Callable[[int], Any]
+AT_ONCE = 16  # images that the extractor sees: more of them only take memory, for maps that are soon forgotten
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def _features(batches: Iterator[Tensor], size: int, extractor: Extractor) -> Ten
         images = next(batches).to(device)
         assert len(images) == size, f"{len(images)} images in a batch instead of {size}"
         with torch.autocast(device.type, enabled=False):  # the numbers are not to depend on a run's precision
-            rows[:size] = extractor(images.float())
+            rows[:size] = torch.cat([extractor(part) for part in images.float().split(AT_ONCE)])
         rows[:size][~images.isfinite().flatten(1).all(1)] = torch.nan
     return rows
 

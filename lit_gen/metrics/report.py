@@ -43,6 +43,7 @@ class Report:
         n_train: Images that it learnt from.
         seed: Of the latents.
         estimates: The numbers.
+        own: What the model's own test says, such as its loss, by the name that it is logged under.
         references: The same numbers of other sets in place of the generated images: real train images (the floor),
             noise and blurred real images (ceilings).
         verdicts: What the numbers mean, in sentences.
@@ -67,6 +68,7 @@ class Report:
     n_train: int
     seed: int
     estimates: list[Estimate]
+    own: dict[str, float] = field(default_factory=dict)
     references: dict[str, list[Estimate]] = field(default_factory=dict)
     verdicts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -163,6 +165,7 @@ def table(report: Report) -> str:
         ]
         for estimate in report.estimates
     ]
+    own = [[name, f"{value:.4g}"] for name, value in report.own.items()]
     heads = ["", "value [95 % interval]", "better", *report.references, "generated/real"]
     said = [*report.verdicts, *(f"Note: {note}" for note in report.notes)]
     return "\n".join(
@@ -170,6 +173,7 @@ def table(report: Report) -> str:
             *(folded for line in lines for folded in textwrap.wrap(line, WIDTH, subsequent_indent="  ")),
             "",
             *grid(heads, rows),
+            *(["", *grid(["", "the model's own"], own)] if own else []),
             *([""] if said else []),
             *(folded for line in said for folded in textwrap.wrap(line, WIDTH, subsequent_indent="  ")),
         ]

@@ -79,7 +79,8 @@ def fit(
     model.max_images = images
     about = {"max_epochs": -1, "default_root_dir": folder, "callbacks": list(callbacks), "num_sanity_val_steps": 0}
     trainer = quiet_trainer(**{**about, "logger": notes})
-    trainer.fit(model, datamodule=LabelledNoise(n, labels=hasattr(model, "n_classes") and bool(model.n_classes)), **options)
+    data = LabelledNoise(n, labels=bool(getattr(model, "n_classes", None)))
+    trainer.fit(model, datamodule=data, **options)
     return trainer, notes
 
 

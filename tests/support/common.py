@@ -14,6 +14,14 @@ TINY = [
     "--trainer.check_val_every_n_epoch=1",
 ]  # fmt: skip
 
+# Measures generated images in no time: a whole batch of them and a small one, by an extractor of almost no weights.
+MEASURED = [
+    "--trainer.callbacks+=Evaluation",
+    "--trainer.callbacks.extractor=tiny_extractor.TinyExtractor",
+    "--trainer.callbacks.n=70",
+    "--trainer.callbacks.n_test=70",
+]
+
 
 def newest_run(root: Path) -> Path:
     """The folder of the run that was started last below a root."""
