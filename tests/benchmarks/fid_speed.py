@@ -1,6 +1,6 @@
 """FID of generated against real images by lit_gen and by torch-fidelity, with the same extractor in one process.
 
-    OMP_NUM_THREADS=2 python tests/benchmarks/fid_speed.py [--n 10000] [--rounds 2] [--batch 16]
+    OMP_NUM_THREADS=2 python tests/benchmarks/fid_speed.py [--n 10000] [--rounds 2]
 
 Images are smooth noise of 64 pixels in uint8, which lie in a memory map; EfficientNet-Lite0 sees them at 128 pixels.
 torch-fidelity gets it through `register_feature_extractor` and reads with its own settings (batches of 64); ours writes
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -34,12 +34,14 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from datamodules.transforms import to_float
 from lit_gen.metrics.base import Evidence, Metric
+from lit_gen.metrics.efficientnet import EfficientNetExtractor
+from lit_gen.metrics.features import BATCH, features_of_batches
 from lit_gen.metrics.fid import FID, fid
 from lit_gen.metrics.fid_infinity import FIDInfinity
 from lit_gen.metrics.kid import KID
-from lit_gen.networks.features import ImageNetFeatures
+from lit_gen.ranks import Ranks
 
-SIZE, SEEN_AT, FEATURES = 64, 128, 1280
+SIZE = 64
 
 
 class Images(Dataset):
@@ -106,25 +108,20 @@ def write_images(path: Path, n: int, seed: int, contrast: float) -> None:
         images[start : start + 500] = (127 + 60 * contrast * smooth).clamp(0, 255).to(torch.uint8)
 
 
-@torch.no_grad()
-def write_features(network: ImageNetFeatures, images: Images, path: Path, batch: int) -> Tensor:
-    """(N, F) float32 in a memory map, written as they come."""
-    features = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(images), FEATURES))
-    for start in range(0, len(images), batch):
-        pixels = torch.from_numpy(images.pixels[start : start + batch].copy())
-        features[start : start + batch] = features_of(network, pixels)
-    return torch.from_numpy(features)
+def write_features(network: EfficientNetExtractor, images: Images, folder: Path) -> Tensor:
+    """(N, F) float32 in a memory map, written as they come, the way that an evaluation does it."""
+
+    def batches(turns: slice) -> Iterator[Tensor]:
+        for start in range(0, len(images), BATCH)[turns]:
+            yield to_float(torch.from_numpy(images.pixels[start : start + BATCH].copy()))
+
+    return features_of_batches(batches, len(images), network, folder, Ranks())
 
 
-def features_of(network: ImageNetFeatures, pixels: Tensor) -> Tensor:
-    """(B, F) of uint8 images."""
-    return network(to_float(pixels).contiguous(memory_format=torch.channels_last))
-
-
-def ours(network: ImageNetFeatures, sets: tuple[Images, Images], folder: Path, batch: int) -> tuple[float, float]:
+def ours(network: EfficientNetExtractor, sets: tuple[Images, Images], folder: Path) -> tuple[float, float]:
     """FID, and the seconds that features took."""
     extract = Seconds(write_features)
-    real, fake = (extract(network, images, folder / f"{i}.npy", batch) for i, images in enumerate(sets))
+    real, fake = (extract(network, images, folder) for images in sets)
     return fid(real, fake), extract.sum
 
 
@@ -140,7 +137,7 @@ def theirs(sets: tuple[Images, Images]) -> tuple[float, float]:
     return found[torch_fidelity.KEY_METRIC_FID], extract.sum
 
 
-def register(network: ImageNetFeatures) -> None:
+def register(network: EfficientNetExtractor) -> None:
     """The same network for torch-fidelity."""
 
     class Lite0(FeatureExtractorBase):
@@ -160,7 +157,7 @@ def register(network: ImageNetFeatures) -> None:
             super().__init__(name, features_list)
 
         def forward(self, images: Tensor) -> tuple[Tensor]:
-            return (features_of(network, images),)
+            return (network(to_float(images)),)
 
     torch_fidelity.register_feature_extractor("lite0", Lite0)
 
@@ -179,9 +176,9 @@ def report(name: str, turn: Callable[[], tuple[float, float]], n: int) -> tuple[
     return seconds, growth.megabytes
 
 
-def estimates(folder: Path, n: int) -> None:
+def estimates(real: Tensor, fake: Tensor) -> None:
     """What a number with its interval costs, for all images and for 100 reals."""
-    real, fake = (torch.from_numpy(np.load(folder / f"{i}.npy", mmap_mode="r")) for i in (0, 1))
+    n = len(real)
     metrics: tuple[Metric, ...] = (FID(), FIDInfinity(), KID())
     for reals, fakes in sorted({(min(n, most), min(n, m)) for most, m in ((100, 1000), (1000, 1000), (n, n))}):
         for metric in metrics:
@@ -200,9 +197,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--n", type=int, default=10_000, help="images of each set")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=16, help="images at a time in ours")
     given = parser.parse_args()
-    network = ImageNetFeatures(output="mean", input_size=SEEN_AT, normalize=False).to(memory_format=torch.channels_last)
+    network = EfficientNetExtractor()
     register(network)
     print(f"{torch.get_num_threads()} threads, {given.n} real and {given.n} generated images")
     with tempfile.TemporaryDirectory() as temporary:
@@ -211,7 +207,7 @@ def main() -> None:
             write_images(folder / f"{name}.npy", 128 if name == "few" else given.n, seed, 1 + 0.2 * seed)
         real, fake, few = (Images(folder / f"{name}.npy") for name in ("real", "fake", "few"))
         turns = {
-            "lit_gen": lambda sets=(real, fake): ours(network, sets, folder, given.batch),
+            "lit_gen": lambda sets=(real, fake): ours(network, sets, folder),
             "torch-fidelity": lambda sets=(real, fake): theirs(sets),
         }
         for turn in turns.values():
@@ -225,7 +221,7 @@ def main() -> None:
         )
         print(f"ours / theirs, medians: seconds {seconds / their_seconds:.2f} (bar: at most 1), ", end="")
         print(f"memory growth {memory / their_memory:.2f} (bar: under 0.25)")
-        estimates(folder, given.n)
+        estimates(*(write_features(network, images, folder) for images in (real, fake)))
 
 
 if __name__ == "__main__":
