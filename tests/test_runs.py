@@ -18,6 +18,7 @@ from common import GAN_MNIST, MEASURED, REPOSITORY, TINY, newest_run
 from lightning.pytorch import Callback
 
 from lit_gen.__main__ import main
+from lit_gen.metrics.report import Report
 from lit_gen.run_folder import Record, newest
 
 
@@ -120,7 +121,7 @@ def test_the_experiment_can_be_named(fit) -> None:
     assert fit("--experiment=thin_digits").parent.name == "thin_digits"
 
 
-def test_test_writes_below_the_run(fit) -> None:
+def test_test_writes_below_the_run(fit, capsys) -> None:
     folder = fit()
     root = folder.parents[1]
     options = [*TINY, *MEASURED, "--ckpt_path=last"]
@@ -129,6 +130,32 @@ def test_test_writes_below_the_run(fit) -> None:
     assert row["images_seen"] == "64"
     assert 0 <= float(row["test/real_accuracy"]) <= 1
     assert [line["images_seen"] for line in rows(folder)] == ["32", "64"]
+    report, said = Report.read(folder / "test"), capsys.readouterr().out
+    assert (report.n_fake, report.n_real, report.images_seen, report.split) == (70, 500, 64, "test")
+    assert set(report.references) == {"real train images", "blurred real images", "noise"}
+    assert "discriminator_loss" in report.own
+    for estimate in report.estimates:
+        assert float(row[f"test/{estimate.key}"]) == estimate.value
+        assert estimate.name in said
+    assert "70 generated images (seed 0) against 500 held-out test images, by tiny" in said
+    page = (folder / "test" / "report.html").read_text()
+    assert all(part in page for part in ("Nearest neighbours", "Real and generated", "Precision and recall", "Samples"))
+
+
+def test_best_is_a_checkpoint_too(fit, refused) -> None:
+    folder = fit(*MEASURED, "--trainer.callbacks.every=32")
+    options = [f"--config={GAN_MNIST}", f"--trainer.default_root_dir={folder.parents[1]}", *TINY, *MEASURED]
+    main(["test", *options, "--ckpt_path=best"])
+    assert Report.read(folder / "test_best").checkpoint == str(folder / "best.ckpt")
+    (folder / "best.ckpt").unlink()
+    assert f"No checkpoint at {folder / 'best.ckpt'}" in refused("test", *options, "--ckpt_path=best")
+
+
+def test_a_report_that_could_not_be_written_is_not_computed(fit, refused) -> None:
+    folder = fit()
+    (folder / "test").write_text("in the way")
+    options = [f"--config={GAN_MNIST}", f"--trainer.default_root_dir={folder.parents[1]}", *TINY, *MEASURED]
+    assert f"{folder / 'test'} cannot be made" in refused("test", *options, "--ckpt_path=last")
 
 
 def test_a_killed_run_goes_on_by_the_same_command(tmp_path: Path) -> None:

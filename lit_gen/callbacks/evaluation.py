@@ -111,10 +111,13 @@ class Evaluation(Callback):
     ) -> None:
         if pl_module.images_seen // self.every > max(self.measured, 0) // self.every and not trainer.should_stop:
             self.measure(trainer, pl_module)
+            self.stop_in_vain(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if pl_module.images_seen > self.measured:
             self.measure(trainer, pl_module)
+        if self.stopped:
+            rank_zero_info(f"Stopped after {pl_module.images_seen:,} images: {self.stopped}.")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuses what could not be reported, before anything is computed."""
@@ -143,13 +146,16 @@ class Evaluation(Callback):
             )
 
     def measure(self, trainer: Trainer, model: LightningModule) -> None:
-        """One measurement, logged; it may write best.ckpt, and it may end the training."""
-        began, self.measured = time.perf_counter(), model.images_seen
+        """One measurement, logged; it may write best.ckpt."""
+        first, began, self.measured = not self.seconds, time.perf_counter(), model.images_seen
         if trainer.fast_dev_run:
             return
         try:
             estimates = [estimate for subject in self.subjects for estimate in self.judged(trainer, subject)]
-        except UserError as error:  # the model has diverged: whoever trains it decides what becomes of the run
+        except UserError as error:
+            if first:  # a metric that cannot do with this model or this extractor
+                raise
+            # The model has diverged: whoever trains it decides what becomes of the run.
             rank_zero_warn(str(error))
             estimates = []
         self.tell_loggers(trainer, estimates)
@@ -181,17 +187,22 @@ class Evaluation(Callback):
         return found
 
     def keep_best(self, trainer: Trainer, found: Estimate | None) -> None:
-        """Writes best.ckpt where this is the best so far; ends the training where there was none for too long."""
+        """Writes best.ckpt where this is the best so far."""
         if found is not None and (self.best is None or found.beats(self.best)):
             self.best, self.best_images = found.value, self.measured
             save_whole(trainer, Path(trainer.default_root_dir) / "best.ckpt")
-        elif self.patience is not None and self.measured - self.best_images >= self.patience:
+
+    def stop_in_vain(self, trainer: Trainer) -> None:
+        """Ends the training where nothing has been better for as long as patience lasts."""
+        if self.patience is not None and self.measured - self.best_images >= self.patience:
             trainer.should_stop = True
+            since = f"no better in the {self.measured - self.best_images:,} since (patience {self.patience:,})"
             self.stopped = (
-                f"{self.monitored} was best after {self.best_images:,} images ({self.best:.4g}) and no better in the "
-                f"{self.measured - self.best_images:,} since (patience {self.patience:,}); best.ckpt has those weights"
+                f"{self.monitored} was best after {self.best_images:,} images ({self.best:.4g}) and {since}; best.ckpt "
+                "has those weights"
+                if self.best is not None
+                else f"{self.monitored} could never be measured"
             )
-            rank_zero_info(f"Stopped after {self.measured:,} images: {self.stopped}.")
 
     def prepare(self, trainer: Trainer, model: LightningModule, split: Literal["val", "test"]) -> None:
         if trainer.is_global_zero:

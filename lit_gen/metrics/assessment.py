@@ -16,7 +16,7 @@ from lit_gen.errors import UserError
 from lit_gen.fetch import sha256
 from lit_gen.metrics import charts
 from lit_gen.metrics.base import Estimate, Evidence, Metric
-from lit_gen.metrics.evidence import FLOOR, ask, evidence_of, needs_of, references, workplace
+from lit_gen.metrics.evidence import FLOOR, ask, evidence_of, fits, needs_of, references, workplace
 from lit_gen.metrics.extractor import Extractor
 from lit_gen.metrics.kid import KID
 from lit_gen.metrics.memorisation import closest_pairs, flagged
@@ -89,8 +89,6 @@ def _assessment(
     if chosen is None:
         estimates, notes = ask_able(wanted, evidence)
     else:
-        for metric in chosen:
-            metric.check_needs(evidence)
         estimates, notes = ask(chosen, evidence), []
     found = {name: ask_able(wanted, other)[0] for name, other in others.items()}
     verdicts = [f"It replays training images: {reason}." for reason in flagged(estimates)]
@@ -120,6 +118,8 @@ def ask_able(metrics: Sequence[Metric], evidence: Evidence) -> tuple[list[Estima
     """What the metrics find that can do with this evidence, and why others cannot, where it is for want of images."""
     estimates, notes = [], []
     for metric in metrics:
+        if not fits(metric, evidence):
+            continue
         try:
             estimates += ask([metric], evidence)
         except UserError as error:

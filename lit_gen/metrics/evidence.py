@@ -103,8 +103,12 @@ def workplace() -> Path:
 
 
 def ask(metrics: Sequence[Metric], evidence: Evidence, prefix: str = "") -> list[Estimate]:
-    """What these metrics find; those are left out that need more than the evidence has."""
-    found = [estimate for metric in metrics if fits(metric, evidence) for estimate in metric.estimate(evidence)]
+    """What these metrics find.
+
+    Raises:
+        UserError: One of them needs more than the evidence has.
+    """
+    found = [estimate for metric in metrics for estimate in metric.estimate(evidence)]
     return [replace(estimate, name=prefix + estimate.name) for estimate in found]
 
 

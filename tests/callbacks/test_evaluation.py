@@ -20,6 +20,7 @@ from lit_gen.callbacks.ema import EMA
 from lit_gen.callbacks.evaluation import Evaluation
 from lit_gen.errors import UserError
 from lit_gen.metrics.base import Evidence, Metric
+from lit_gen.metrics.classification_accuracy import ClassificationAccuracy
 from lit_gen.metrics.fid import FID
 from lit_gen.metrics.kid import KID
 from lit_gen.metrics.memorisation import Memorisation
@@ -69,6 +70,7 @@ def fit(
     images: int = 48,
     model: LightningModule | None = None,
     n: int = 24,
+    trainer: dict[str, Any] | None = None,
     **options: Any,
 ) -> tuple[Trainer, Notes]:
     """Trains a tiny GAN on small random images, three batches of eight an epoch."""
@@ -78,7 +80,7 @@ def fit(
     model = model or gan(generator_optimizer=partial(torch.optim.Adam, lr=0.05))
     model.max_images = images
     about = {"max_epochs": -1, "default_root_dir": folder, "callbacks": list(callbacks), "num_sanity_val_steps": 0}
-    trainer = quiet_trainer(**{**about, "logger": notes})
+    trainer = quiet_trainer(**{**about, "logger": notes, **(trainer or {})})
     data = LabelledNoise(n, labels=bool(getattr(model, "n_classes", None)))
     trainer.fit(model, datamodule=data, **options)
     return trainer, notes
@@ -189,6 +191,18 @@ def test_mistakes_are_found_before_training(options: dict[str, Any], n: int, sai
     with pytest.raises(UserError, match=said):
         fit(tmp_path, evaluation(**options), n=n)
     assert not (tmp_path / "best.ckpt").exists()
+
+
+def test_a_metric_that_the_model_is_not_made_for_is_no_silent_gap(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="ClassificationAccuracy"):
+        fit(tmp_path, evaluation(metrics=[KID(), ClassificationAccuracy()]))
+
+
+def test_the_end_of_a_run_is_not_an_early_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    callback = evaluation(metrics=[Scripted(1.0, 2.0, 2.0)], patience=20)
+    with caplog.at_level(logging.INFO):
+        fit(tmp_path, callback, images=400, trainer={"max_epochs": 1})
+    assert not callback.stopped and "Stopped" not in caplog.text
 
 
 @pytest.mark.parametrize("name", ["every", "n", "n_test", "patience"])
