@@ -23,7 +23,7 @@ from lit_gen.metrics.extractor import Extractor
 from lit_gen.ranks import Ranks
 
 Step = Callable[[int], Any]
-AT_ONCE = 16  # images that the extractor sees: more of them only take memory, for maps that are soon forgotten
+AT_ONCE = 8  # images that the extractor sees: more of them only take memory, for maps that are soon forgotten
 
 
 @dataclass(frozen=True)

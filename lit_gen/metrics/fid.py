@@ -119,14 +119,14 @@ def moments(features: Tensor, rows: Tensor | None = None) -> Moments:
         return Moments(0, zero, torch.outer(zero, zero))
     # Sums of squares far from 0 would cancel each other's digits: everything is counted from the first row.
     origin = features[0 if rows is None else rows[0]].double()
-    total, scatter = torch.zeros_like(origin), torch.zeros_like(torch.outer(origin, origin))
+    total, scatter = torch.zeros_like(origin), origin.new_zeros(len(origin), len(origin))
     for part in in_parts(features, rows):
         moved = part - origin  # never in place: float64 features are handed on as they lie
         total += moved.sum(0)
         scatter.addmm_(moved.T, moved)
     mean = total / n
-    scatter -= n * torch.outer(mean, mean)
-    return Moments(n, (origin + mean).cpu(), (scatter / max(n - 1, 1)).cpu())
+    scatter.addr_(mean, mean, alpha=-n).div_(max(n - 1, 1))
+    return Moments(n, (origin + mean).cpu(), scatter.cpu())
 
 
 def normal(features: Tensor, rows: Tensor | None = None) -> Normal:
@@ -170,7 +170,7 @@ def normal_with(moments: Moments) -> Normal:
     """
     upper, pivots, rank, _ = lapack.dpstrf(moments.covariance.numpy())
     root = torch.zeros(int(rank), len(pivots), dtype=torch.float64)
-    root[:, torch.from_numpy(pivots).long() - 1] = torch.from_numpy(upper[:rank]).triu()
+    root[:, torch.from_numpy(pivots).long() - 1] = torch.from_numpy(upper[:rank]).triu_()
     return Normal(moments.mean, root)
 
 
