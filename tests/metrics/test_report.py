@@ -116,7 +116,7 @@ def pictures() -> Pictures:
 def test_the_page_carries_everything_with_it(tmp_path: Path) -> None:
     shown = report(estimate(1.0), references=REFERENCES, verdicts=["<b>It copies.</b>"], experiment="a & <i>")
     given = pictures()
-    page = write_html(shown, given, tmp_path).read_text()
+    page = write_html(shown, {"": given}, tmp_path).read_text()
     assert elsewhere(page) == []
     assert with_interval(estimate(1.0)) in page
     assert "&lt;b&gt;It copies.&lt;/b&gt;" in page and "a &amp; &lt;i&gt;" in page
@@ -131,7 +131,7 @@ def test_the_page_carries_everything_with_it(tmp_path: Path) -> None:
 
 
 def test_the_page_does_without_pictures() -> None:
-    page = html(report(estimate(1.0), dataclasses.replace(estimate(1.0, "fid"), value=math.nan)), Pictures())
+    page = html(report(estimate(1.0), dataclasses.replace(estimate(1.0, "fid"), value=math.nan)), {"": Pictures()})
     assert "<img" not in page and "None" not in page
 
 
