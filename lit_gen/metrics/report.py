@@ -173,7 +173,7 @@ def table(report: Report) -> str:
             *(folded for line in lines for folded in textwrap.wrap(line, WIDTH, subsequent_indent="  ")),
             "",
             *grid(heads, rows),
-            *(["", *grid(["", "the model's own"], own)] if own else []),
+            *(["", *grid(["the model's own", "value"], own)] if own else []),
             *([""] if said else []),
             *(folded for line in said for folded in textwrap.wrap(line, WIDTH, subsequent_indent="  ")),
         ]
