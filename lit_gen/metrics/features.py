@@ -178,7 +178,8 @@ def _features(batches: Iterator[Tensor], size: int, extractor: Extractor) -> Ten
 
 def _rounded(images: Tensor) -> Tensor:
     """Images as a file of 8 bits would have them; what is not finite becomes NaN."""
-    return torch.where(images.isfinite(), to_float(to_uint8(images)), torch.nan)
+    parts = images.split(AT_ONCE)
+    return torch.cat([torch.where(part.isfinite(), to_float(to_uint8(part)), torch.nan) for part in parts])
 
 
 def _mapped(path: Path) -> Tensor:

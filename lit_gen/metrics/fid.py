@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -91,6 +91,7 @@ def fid(real: Tensor, fake: Tensor) -> float:
 
 def frechet_distance(a: Moments, b: Moments) -> float:
     """|m - m'|^2 + Tr(S + S' - 2 (S S')^(1/2)) of two normal distributions (Dowson & Landau 1982)."""
+    a, b = (replace(moments, covariance=moments.covariance.clone()) for moments in (a, b))
     return distance(normal_with(a), normal_with(b))
 
 
@@ -166,9 +167,10 @@ def normal_with(moments: Moments) -> Normal:
     """The normal distribution with these moments, by the Cholesky decomposition with pivots (Higham 1990, section 3).
 
     It stops where nothing but rounding is left: features that never fire, or always together, are why a covariance
-    often lacks full rank. Plain Cholesky would fail on those, and eigenvalues would take four times as long.
+    often lacks full rank. Plain Cholesky would fail on those, and eigenvalues would take four times as long. The
+    covariance's memory becomes the root's: it is not to be read again.
     """
-    upper, pivots, rank, _ = lapack.dpstrf(moments.covariance.numpy())
+    upper, pivots, rank, _ = lapack.dpstrf(moments.covariance.numpy().T, overwrite_a=True)
     root = torch.zeros(int(rank), len(pivots), dtype=torch.float64)
     root[:, torch.from_numpy(pivots).long() - 1] = torch.from_numpy(upper[:rank]).triu_()
     return Normal(moments.mean, root)
