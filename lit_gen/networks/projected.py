@@ -1,0 +1,169 @@
+"""A discriminator that sees images through a frozen network of ImageNet, at four scales, mixed at random."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lit_gen.errors import UserError
+from lit_gen.networks.efficientnet_lite import TAPS, EfficientNetLite
+from lit_gen.networks.features import FrozenFeatures, resized, with_channels
+from lit_gen.networks.layers import check_positive, reset, spectral_normed, weight_of
+
+STRIDES = tuple(TAPS)  # 4, 8, 16, 32
+SLOPE = 0.2
+LEAST_SIZE = 32  # at stride 32 that is a map of 1x1
+
+
+class ProjectedFeatures(FrozenFeatures):
+    """Random projections of an EfficientNet-Lite's maps at four scales (Sauer et al. 2021, arXiv:2111.01007, section 3.2).
+
+    Each map is brought to mean square 1, its channels are mixed (cross-channel mixing), and from coarse to fine each is
+    joined by the one above it and mixed again (cross-scale mixing). The mixing is random, linear and never learns; it
+    lies in the checkpoint like every weight.
+
+    Args:
+        backbone: `lite0`, or `lite1`, which is a little deeper.
+        input_size: Images are brought to this height and width first.
+        width: Channels of the mixed maps.
+
+    Raises:
+        UserError: An argument is outside these ranges, or the package of the weights is missing.
+    """
+
+    def __init__(self, backbone: Literal["lite0", "lite1"] = "lite0", input_size: int = 64, width: int = 64) -> None:
+        super().__init__(input_size)
+        check_positive(self, width=width)
+        if input_size % LEAST_SIZE:
+            raise UserError(
+                f"ProjectedFeatures: found input_size {input_size}, expected a multiple of {LEAST_SIZE}.\n"
+                f"Type input_size: {max(round(input_size / LEAST_SIZE), 2) * LEAST_SIZE}, say."
+            )
+        self.backbone = backbone
+        self.width = width
+        self.network = EfficientNetLite(backbone)
+        del self.network.blocks[max(block for block, _ in TAPS.values()) + 1 :], self.network.head
+        channels = [channels for _, channels in TAPS.values()]
+        self.channel_mixing = nn.ModuleList(nn.Conv2d(number, width, 1, bias=False) for number in channels)
+        self.scale_mixing = nn.ModuleList(nn.Conv2d(width, width, 1, bias=False) for _ in channels)
+        for conv in (*self.channel_mixing, *self.scale_mixing):
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
+        self.sides = [input_size // stride for stride in STRIDES]
+        self.out_features = width * sum(side**2 for side in self.sides)
+        self.freeze()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, F): the four maps (B, width, S, S), S = input_size / 4, 8, 16, 32, one after the other, of images."""
+        maps = self.network.features_at(with_channels(resized(images, self.input_size), 3))
+        mixed: list[Tensor] = []
+        for scale in reversed(range(len(maps))):
+            x = self.channel_mixing[scale](maps[scale] / self.root_mean_square(scale))
+            if mixed:
+                above = F.interpolate(mixed[0], size=x.shape[-2:], mode="bilinear")
+                x = (x + above) / math.sqrt(2)
+            mixed.insert(0, self.scale_mixing[scale](x))
+        return torch.cat([x.flatten(1) for x in mixed], 1)
+
+    def maps(self, features: Tensor) -> list[Tensor]:
+        """The four maps, finest first, from what `forward` returned."""
+        parts = features.split([self.width * side**2 for side in self.sides], 1)
+        return [part.unflatten(1, (self.width, side, side)) for part, side in zip(parts, self.sides, strict=True)]
+
+    def root_mean_square(self, scale: int) -> Tensor:
+        """Of this scale's map on the images that the backbone learnt from, a scalar.
+
+        A map is a sum of BatchNorm outputs, whose means and variances are their own weights. Taken from a first batch of
+        the data instead, the scale would differ between processes and be lost on a change of data.
+        """
+        block = self.network.blocks[TAPS[STRIDES[scale]][0]]
+        norms = [unit.project.norm for unit in block]  # the first unit of these blocks has no shortcut, all others have
+        mean = torch.stack([norm.bias for norm in norms]).sum(0)
+        variance = torch.stack([norm.weight.square() for norm in norms]).sum(0)
+        return (mean.square() + variance).mean().sqrt()
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, backbone={self.backbone}, width={self.width}"
+
+
+class ProjectedDiscriminator(nn.Module):
+    """Four small discriminators on frozen, randomly mixed features (Sauer et al. 2021, arXiv:2111.01007, eq. 4).
+
+    Feature transfer in its strongest form: nothing but the heads learns, so few images suffice. `features(images)` is the
+    front that GAN computes once for the fakes and uses in both updates. Each map is halved by convolutions with spectral
+    norm and BatchNorm down to 4x4, and there becomes one logit.
+
+    Args:
+        backbone: `lite0`, or `lite1`, which is a little deeper.
+        input_size: Images are brought to this height and width for the backbone, a multiple of 32.
+        width: Channels of the mixed maps and of the heads.
+        n_classes: Number of classes for heads that project on the label (Miyato & Koyama 2018, eq. 3); None takes no
+            labels.
+
+    Raises:
+        UserError: An argument is outside these ranges, or the package of the weights is missing.
+    """
+
+    def __init__(
+        self,
+        backbone: Literal["lite0", "lite1"] = "lite0",
+        input_size: int = 64,
+        width: int = 64,
+        n_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        if n_classes is not None:
+            check_positive(self, n_classes=n_classes)
+        self.features = ProjectedFeatures(backbone, input_size, width)
+        self.backbone = backbone
+        self.input_size = input_size
+        self.width = width
+        self.n_classes = n_classes
+        self.blocks = nn.ModuleList(scale_blocks(side, width) for side in self.features.sides)
+        self.head = nn.ModuleList(
+            spectral_normed(nn.Conv2d(width, 1, min(side, 4), bias=False)) for side in self.features.sides
+        )
+        self.embedding = None
+        if n_classes is not None:
+            self.embedding = nn.ModuleList(spectral_normed(nn.Embedding(n_classes, width)) for _ in self.blocks)
+        self.reset_parameters()
+
+    def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
+        """Logits (B, 4), finest scale first, from `features(images)` (B, F) and labels (B,) if any."""
+        logits = []
+        for scale, x_scale in enumerate(self.features.maps(x)):
+            h = self.blocks[scale](x_scale)
+            judged = self.head[scale](h).flatten(1)
+            if self.embedding is not None:
+                judged = judged + (self.embedding[scale](*labels) * h.mean((2, 3))).sum(1, keepdim=True)
+            logits.append(judged)
+        return torch.cat(logits, 1)
+
+    def init_layer(self, layer: nn.Module) -> None:
+        """Initialise one layer in place: the variance stays through LeakyReLU (He et al. 2015, eq. 15)."""
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(weight_of(layer), a=SLOPE)
+        elif isinstance(layer, nn.Embedding):
+            nn.init.normal_(weight_of(layer), 0.0, 0.02)
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()
+
+    def reset_parameters(self, part: nn.Module | None = None) -> None:
+        """Initialise `part` of this network in place, by default all but the frozen features."""
+        for module in (self.blocks, self.head, self.embedding) if part is None else (part,):
+            if module is not None:
+                reset(self, module)
+
+
+def scale_blocks(side: int, width: int) -> nn.Sequential:
+    """(B, width, side, side) -> (B, width, S, S) with S at most 4; a map that is as small already keeps its size."""
+    layers: list[nn.Module] = []
+    while side > 4 or not layers:
+        kernel, stride = (4, 2) if side > 4 else (3, 1)
+        conv = spectral_normed(nn.Conv2d(width, width, kernel, stride, 1, bias=False))
+        layers += [conv, nn.BatchNorm2d(width), nn.LeakyReLU(SLOPE, inplace=True)]
+        side //= stride
+    return nn.Sequential(*layers)
