@@ -16,8 +16,6 @@ class Augmentation(nn.Module, ABC):
     arXiv:2006.10738, section 3.2). Random numbers are torch's own, drawn on the images' device.
     """
 
-    transferable = False  # how strong it has to be was found on one run's data, and means nothing in another
-
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
         """Augmented images, each drawn for by itself.
