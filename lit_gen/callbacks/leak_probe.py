@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,49 +20,53 @@ from lit_gen.callbacks.evaluation import bar_of
 from lit_gen.callbacks.throughput import leave_out
 from lit_gen.errors import UserError
 from lit_gen.feature_store import BATCH, batch_of
-from lit_gen.metrics.classification_accuracy import classifier_of
 from lit_gen.metrics.efficientnet import EfficientNetExtractor
 from lit_gen.metrics.evidence import workplace
 from lit_gen.metrics.extractor import Extractor
 from lit_gen.metrics.features import features_of_batches, features_of_set
+from lit_gen.metrics.leaks import MARGIN, can_be_told, leak
 from lit_gen.metrics.subject import Subject, few, subjects_of
 from lit_gen.ranks import Ranks
 
-MARGIN = 2.0  # standard errors by which a share has to differ: about one false alarm in forty
+Transform = Callable[[Tensor], Tensor]
+Make = Callable[[slice], Iterable[Tensor]]
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Tells images with one kind of augmentation from images without, by their features.
+class Watch:
+    """One kind of augmentation, and what its look is told by; the features are there in the first process alone.
 
     Attributes:
-        name: Of what it tells, as it is logged.
-        augmented: Features (N, F) -> (N,) int64: 1 for those that it takes for augmented.
-        share: Of the held-out real images that it takes for augmented.
-        n: How many these are.
+        name: As it is logged.
+        transform: Images (B, C, H, W) -> the same, all of them augmented.
+        subject: Whose samples are looked at.
+        train: Features of train images, (M, F).
+        train_changed: Of the same, augmented.
+        held_out: Of held-out images, (N, F).
     """
 
     name: str
-    augmented: Callable[[Tensor], Tensor]
-    share: float
-    n: int
+    transform: Transform
+    subject: Subject
+    train: Tensor | None
+    train_changed: Tensor | None
+    held_out: Tensor | None
 
 
 class LeakProbe(Callback):
     """Says when augmented looks appear in the samples (leaks: Karras et al. 2020, arXiv:2006.06676, section 2.2).
 
-    For each kind of the model's augmentation a logistic regression on an extractor's features learns to tell real train
-    images with that one kind from the same images without. `val/leak_<kind>` is the share of samples that it takes for
-    augmented less the share of held-out real images that it does: 0 is as it should be. Kinds that it cannot tell on
-    held-out images, such as the flip of what has no handedness, are not watched. Samples that are poor in other ways
-    may look augmented too: read it beside the KID.
+    For each kind of the model's augmentation a logistic regression on an extractor's features learns to tell images
+    with that one kind from images without. `val/leak_<kind>` is the share of samples that it takes for augmented less
+    the share of held-out real images that it does; 0 or less is as it should be. Kinds that it cannot tell on held-out
+    images, such as the flip of what has no handedness, are not watched.
 
     Args:
         every: Images between two looks; the end of training always has one.
-        n: Samples for each look, and at most as many train and held-out images to learn and to check by.
+        n: Samples for each look, 2 or more, and the most train and held-out images to learn and to check by.
         extractor: The network whose features are compared; EfficientNet-Lite0 on 128 pixels by default.
         limit: The share above which it warns, once for each kind, in (0, 1).
-        seed: Of the latents, and of what is drawn to augment the real images.
+        seed: Of the latents, and of what is drawn to augment images.
 
     Raises:
         UserError: An argument is outside these ranges.
@@ -71,14 +75,14 @@ class LeakProbe(Callback):
     def __init__(
         self,
         every: int = 20_000,
-        n: int = 500,
+        n: int = 256,
         extractor: Extractor | None = None,
         limit: float = 0.1,
         seed: int = 0,
     ) -> None:
-        for name, value in (("every", every), ("n", n)):
-            if value < 1:
-                raise UserError(f"LeakProbe: {name} is {value}, but at least 1 image is needed, e.g. {name}: 500.")
+        for name, value, least in (("every", every, 1), ("n", n, 2)):
+            if value < least:
+                raise UserError(f"LeakProbe: {name} is {value}, expected at least {least}, e.g. {name}: 256.")
         if not 0 < limit < 1:
             raise UserError(f"LeakProbe: limit is {limit}, expected a share between 0 and 1. Type limit: 0.1, say.")
         self.every, self.n = every, n
@@ -87,7 +91,7 @@ class LeakProbe(Callback):
         self.seed = seed
         self.measured = 0  # images seen at the last look
         self.warned: list[str] = []
-        self.watched: list[tuple[Subject, list[Judge]]] = []  # the judges in the first process alone
+        self.watched: list[Watch] = []
 
     def state_dict(self) -> dict[str, Any]:
         return {"measured": self.measured, "warned": self.warned}
@@ -96,17 +100,16 @@ class LeakProbe(Callback):
         vars(self).update(state_dict)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Learns what augmented real images look like, before the training begins."""
+        """Finds out which augmented looks can be told at all, before the training begins."""
         check_augments(pl_module)
-        check_held_out(trainer.datamodule)
+        check_sets(trainer.datamodule)
         self.extractor = (self.extractor or EfficientNetExtractor()).to(pl_module.device)
-        ranks = Ranks.of(trainer)
-        with bar_of(trainer, "leak probe") as step:
-            subjects = subjects_of(
-                pl_module, trainer.datamodule, "val", self.n, self.seed, "held-out", self.extractor, ranks, step
-            )
-            kinds = pl_module.augment.kinds
-            self.watched = [(subject, self.judges_of(subject, kinds, ranks, step)) for subject in subjects]
+        about, ranks = (trainer.datamodule, "val", self.n, self.seed, "held-out"), Ranks.of(trainer)
+        with bar_of(trainer, "augmented looks") as step:
+            subjects = subjects_of(pl_module, *about, self.extractor, ranks, step)
+            self.watched = [
+                watch for subject in subjects for watch in self.watches(subject, pl_module.augment.kinds, ranks, step)
+            ]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -118,97 +121,84 @@ class LeakProbe(Callback):
         if pl_module.images_seen > self.measured:
             self.look(trainer, pl_module)
 
-    def judges_of(
-        self,
-        subject: Subject,
-        kinds: dict[str, Callable[[Tensor], Tensor]],
-        ranks: Ranks,
-        step: Callable[[int], Any],
-    ) -> list[Judge]:
-        """A judge of each kind that can be told by these features; none but in the first process."""
+    def watches(
+        self, subject: Subject, kinds: dict[str, Transform], ranks: Ranks, step: Callable[[int], Any]
+    ) -> Iterator[Watch]:
+        """The kinds of augmentation that can be told on real images."""
         sets = few(subject.reals.train, self.n), few(subject.reals.images, self.n)
-        plain = [features_of_set(images, self.extractor, ranks, step=step) for images in sets]
-        found, blind = [], []
+        found = [features_of_set(images, self.extractor, ranks, step=step) for images in sets]
+        train, held_out = (rows and rows.features for rows in found)
         for kind, transform in kinds.items():
-            with tempfile.TemporaryDirectory(dir=workplace()) as folder:
-                changed = [
-                    features_of_batches(
-                        lambda turns, images=images, transform=transform: self.changed(images, transform, turns),
-                        len(images), self.extractor, Path(folder), ranks, step,
-                    )
-                    for images in sets
-                ]  # fmt: skip
-                if ranks.rank:
-                    continue
-                judge = judge_of(subject.prefix + kind, *(rows.features for rows in plain), *changed)
-            if judge is None:
-                blind.append(kind)
+            train_changed, held_out_changed = (
+                self.features(self.changed(in_batches(images), transform), len(images), ranks, step) for images in sets
+            )
+            if ranks.first(can_be_told, train, train_changed, held_out, held_out_changed):
+                yield Watch(subject.prefix + kind, transform, subject, train, train_changed, held_out)
             else:
-                found.append(judge)
-        if blind:
-            rank_zero_info(f"LeakProbe: {self.extractor.name} cannot tell {', '.join(blind)}; not watched.")
-        return found
+                rank_zero_info(f"LeakProbe: {self.extractor.name} cannot tell {kind} here, so it is not watched.")
 
-    def changed(self, images: Dataset, transform: Callable[[Tensor], Tensor], turns: slice) -> Iterator[Tensor]:
-        """A set's images with one kind of augmentation, batch by batch; the run's random stream stays as it was."""
-        for number in range(math.ceil(len(images) / BATCH))[turns]:
-            batch = batch_of(images, number)[0]
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(self.seed + number)
-                yield transform(batch)
+    def changed(self, make: Make, transform: Transform) -> Make:
+        """Images with one kind of augmentation, the same each time; the run's random stream stays as it was."""
+
+        def make_changed(turns: slice) -> Iterator[Tensor]:
+            for turn, images in enumerate(make(turns)):
+                with torch.random.fork_rng(devices=[]):
+                    torch.default_generator.manual_seed(self.seed + turns.start + turn * turns.step)
+                    changed = transform(images.cpu())
+                yield changed
+
+        return make_changed
+
+    def features(self, make: Make, n: int, ranks: Ranks, step: Callable[[int], Any]) -> Tensor | None:
+        """(n, F) in the first process, None in the others."""
+        with tempfile.TemporaryDirectory(dir=workplace()) as folder:
+            rows = features_of_batches(make, n, self.extractor, Path(folder), ranks, step)
+            return None if rows is None else rows.clone()
 
     def look(self, trainer: Trainer, model: LightningModule) -> None:
         """One look at the samples: logged, and warned of."""
         began, self.measured = time.perf_counter(), model.images_seen
         if trainer.fast_dev_run:
             return
-        ranks, found = Ranks.of(trainer), {}
-        for subject, judges in self.watched:
-            with tempfile.TemporaryDirectory(dir=workplace()) as folder, bar_of(trainer, "leak probe") as step:
-                try:
-                    rows = features_of_batches(subject.batches, subject.n, self.extractor, Path(folder), ranks, step)
-                except UserError as error:  # a model that has diverged: Evaluation and its user deal with that
-                    rank_zero_warn(str(error))
-                    continue
-                for judge in judges:
-                    share = judge.augmented(rows).double().mean().item()
-                    found[f"val/leak_{judge.name}"] = share - judge.share
-                    self.warn(judge, share, subject.n)
+        try:
+            found = self.leaks(trainer)
+        except UserError as error:  # the model has diverged: whoever trains it decides what becomes of the run
+            rank_zero_warn(str(error))
+            return
+        shares = {f"val/leak_{name}": share for name, (share, _) in found.items()}
         for logger in trainer.loggers:
-            logger.log_metrics(found, step=trainer.fit_loop.total_batch_idx)
+            logger.log_metrics(shares, step=trainer.fit_loop.total_batch_idx)
+        for name, (share, error) in found.items():
+            if share - MARGIN * error > self.limit and name not in self.warned:
+                self.warn(name, share)
         leave_out(trainer, time.perf_counter() - began)
 
-    def warn(self, judge: Judge, share: float, n: int) -> None:
-        """Once for each kind, where no chance explains it."""
-        error = math.sqrt(share * (1 - share) / n + judge.share * (1 - judge.share) / judge.n)
-        if share - judge.share - MARGIN * error <= self.limit or judge.name in self.warned:
-            return
-        self.warned.append(judge.name)
+    def leaks(self, trainer: Trainer) -> dict[str, tuple[float, float]]:
+        """Each kind's share and its standard error, the same in all processes."""
+        ranks, samples, found = Ranks.of(trainer), {}, {}
+        with bar_of(trainer, "augmented looks") as step:
+            for watch in self.watched:
+                make, n = watch.subject.batches, watch.subject.n
+                if watch.subject.mode not in samples:
+                    samples[watch.subject.mode] = self.features(make, n, ranks, step)
+                changed = self.features(self.changed(make, watch.transform), n, ranks, step)
+                rows = samples[watch.subject.mode], changed, watch.held_out
+                found[watch.name] = ranks.first(leak, watch.train, watch.train_changed, *rows)
+        return found
+
+    def warn(self, name: str, share: float) -> None:
+        """Once for each kind."""
+        self.warned.append(name)
         rank_zero_warn(
-            f"LeakProbe: augmented looks appear in the samples: {share:.0%} of them seem to have been through "
-            f"{judge.name}, of held-out real images {judge.share:.0%}.\nLook at a grid. If it shows, use ADA in place "
-            f"of DiffAugment, lower its `most`, or leave {judge.name} out of DiffAugment's policy."
+            f"LeakProbe: augmented looks appear in the samples: {share:.0%} more of them than of held-out real images "
+            f"seem to have been through {name} (limit {self.limit:.0%}).\nLook at a grid. If it shows, take ADA for "
+            f"DiffAugment, lower ADA's `most`, or leave {name} out of DiffAugment's policy."
         )
 
 
-def judge_of(
-    name: str, train: Tensor, held_out: Tensor, train_changed: Tensor, held_out_changed: Tensor
-) -> Judge | None:
-    """A judge learnt from train images with and without a change; None where held-out ones show that it guesses.
-
-    Args:
-        name: Of the change.
-        train: Features of train images, (M, F).
-        held_out: Of held-out ones, (N, F).
-        train_changed: Of changed train images, (M, F).
-        held_out_changed: Of changed held-out ones, (N, F).
-    """
-    augmented = classifier_of(torch.cat([train, train_changed]), torch.arange(2).repeat_interleave(len(train)))
-    false_alarms, n = augmented(held_out).double().mean().item(), len(held_out)
-    accuracy = (1 - false_alarms + augmented(held_out_changed).double().mean().item()) / 2
-    if accuracy - MARGIN * math.sqrt(0.25 / (2 * n)) <= 0.5:
-        return None
-    return Judge(name, augmented, false_alarms, n)
+def in_batches(images: Dataset) -> Make:
+    """A set's images, (B, C, H, W) at a time."""
+    return lambda turns: (batch_of(images, number)[0] for number in range(math.ceil(len(images) / BATCH))[turns])
 
 
 def check_augments(model: LightningModule) -> None:
@@ -224,7 +214,7 @@ def check_augments(model: LightningModule) -> None:
         )
 
 
-def check_held_out(data: Any) -> None:
+def check_sets(data: Any) -> None:
     """Refuses data without images to learn or to check by.
 
     Raises:
