@@ -82,7 +82,7 @@ class Data(LabelledNoise):
 
 
 def bright(n: int, random: torch.Generator) -> Tensor:
-    level = torch.rand(n, 1, 1, 1, generator=random) * 0.3 + 0.4
+    level = torch.rand(n, 1, 1, 1, generator=random) * 0.1 + 0.5
     return (level + 0.2 * torch.randn(n, 1, 28, 28, generator=random)).clamp(-1, 1)
 
 
@@ -103,7 +103,7 @@ def fit(
 
 
 def probe(**options: Any) -> LeakProbe:
-    return LeakProbe(**{"every": 32, "n": 100, "extractor": Blocks(), **options})
+    return LeakProbe(**{"every": 32, "n": 256, "extractor": Blocks(), **options})
 
 
 def some(images: Tensor) -> Tensor:
