@@ -52,6 +52,8 @@ def test_patches_of_an_image_count_as_one_image() -> None:
     ada = ADA(speed=1000, every=1)
     ada.observe(torch.ones(10, 1, 4, 4))
     assert ada.strength.item() == pytest.approx(0.01)
+    ada.observe(logits(0.75, 80).view(5, 1, 4, 4))  # r_t = 0.5, below the target
+    assert ada.strength.item() == pytest.approx(0.005)
 
 
 def test_at_0_images_are_as_they_were_and_at_p_that_share_is_changed() -> None:

@@ -105,6 +105,8 @@ def test_a_cut_is_half_the_side_centred_anywhere_and_leaves_the_rest() -> None:
     heights, widths = hidden.any(2).sum(1), hidden.any(1).sum(1)
     assert set(heights.tolist()) == {2, 3, 4} and set(widths.tolist()) == {3, 4, 5, 6}
     assert torch.equal(hidden.flatten(1).sum(1), heights * widths)  # a rectangle
+    for edge in (0, -1):  # on both sides a half of it may lie outside
+        assert heights[hidden[:, edge].any(1)].min() == 2 and widths[hidden[:, :, edge].any(1)].min() == 3
     some = torch.arange(500).view(-1, 1, 1, 1) % 2 == 0
     kept = cut_out(x, some)[1::2]
     assert torch.equal(kept, x[1::2])

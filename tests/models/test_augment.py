@@ -76,6 +76,8 @@ def test_discriminators_see_nothing_else_in_training(family: str) -> None:
     assert len(seen) == 2 * (6 if family == "cyclegan" else 3)
     assert all((images > 5).all() for images in seen)
     assert all((images <= 1).all() for images in model.augment.given)  # once, not twice: pools keep what was made
+    for pool in getattr(model, "pools", {}).values():
+        assert pool.images.abs().max() <= 1
     for name in ("sample", "translate"):
         if hasattr(model, name):
             assert getattr(model, name)(torch.zeros(2, 1, 28, 28) if name == "translate" else 2).max() <= 1
@@ -187,9 +189,10 @@ def test_its_state_goes_on_with_the_run(tmp_path: Path) -> None:
     """32 images and 32 more are 64, strength and the half-finished mean included."""
     models = []
     for parts in ((64,), (32, 64)):
-        torch.manual_seed(0)
-        model, resume = gan(augment=ADA(target=-0.99, speed=200, every=3)), None
+        resume = None
         for part in parts:
+            torch.manual_seed(0)
+            model = gan(augment=ADA(target=-0.99, speed=200, every=3))
             train_gan(model, part, save=tmp_path / f"{part}.ckpt", resume=resume)
             resume = tmp_path / f"{part}.ckpt"
         models.append(model)
