@@ -49,14 +49,14 @@ class ADA(Augmentation):
         colour_inversion: bool = False,
     ) -> None:
         super().__init__()
-        for name, value, right, wanted in (
-            ("target", target, -1 < target < 1, "more than -1 and less than 1, say 0.6"),
-            ("most", most, 0 < most <= 1, "more than 0, and 1 at most, say 0.8"),
-            ("speed", speed, speed >= 1, "at least 1 image, say 100000"),
-            ("every", every, every >= 1, "at least 1 batch, say 4"),
+        for name, value, right, wanted, usual in (
+            ("target", target, -1 < target < 1, "more than -1 and less than 1", 0.6),
+            ("most", most, 0 < most <= 1, "more than 0, and 1 at most", 0.8),
+            ("speed", speed, speed >= 1, "at least 1 image", 100_000),
+            ("every", every, every >= 1, "at least 1 batch", 4),
         ):
             if not right:
-                raise UserError(f"ADA: {name} is {value}, expected {wanted}. Type --model.augment.{name} with that.")
+                raise UserError(f"ADA: {name} is {value}, expected {wanted}. Type --model.augment.{name} {usual}, say.")
         self.target, self.most, self.speed, self.every = target, most, speed, every
         self.rotation, self.colour_inversion = rotation, colour_inversion
         self.register_buffer("probability", torch.zeros(()))
