@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lit_gen.errors import UserError, nearest
 from lit_gen.pictures import rows_of
+from lit_gen.sampling import evaluating
 
 
 def class_numbers(model: LightningModule, labels: Tensor | int | str | Sequence[int | str] | None, n: int) -> Tensor:
@@ -163,6 +164,28 @@ def check_shape(model: LightningModule, made: Sequence[int], maker: str) -> None
             f"height x width).\nGive --data.image_size and --data.channels the values of --model.{maker}.image_size "
             f"and --model.{maker}.channels."
         )
+
+
+def check_discriminator(model: LightningModule, made: Tensor) -> None:
+    """Before training: the discriminator has to take the generator's images and to say of them what the loss expects.
+
+    Args:
+        model: With a discriminator.
+        made: Two images of its generator's.
+
+    Raises:
+        UserError: It does not.
+    """
+    cond = (values.to(made.device) for values in model.conditions(len(made)))
+    try:
+        with evaluating(model.discriminator) as discriminator:
+            judged = discriminator(made if model.front is None else model.front(made), *cond)
+    except RuntimeError as error:
+        raise UserError(
+            f"{_name(model)}: the discriminator does not take the generator's images, {by(made.shape[1:])}: {error}\n"
+            "Give --model.discriminator.image_size and .channels the values of the generator's."
+        ) from error
+    model.loss.check(judged)
 
 
 def refuse_labels(model: LightningModule, labels: Any) -> None:

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_gen.errors import UserError, nearest
 from lit_gen.fronts import weights_follow
-from lit_gen.sampling import add_average, averaged
+from lit_gen.sampling import add_average, averaged, is_augmentation
 
 # The advice to leave networks out of the hyper-parameters would cost the recipe that rebuilds them.
 warnings.filterwarnings("ignore", message=".*is already saved during checkpointing.*")
@@ -56,6 +56,7 @@ def record(model: LightningModule, checkpoint: dict[str, Any]) -> None:
 
 def restore(model: LightningModule, checkpoint: dict[str, Any]) -> None:
     """Called by a model's `on_load_checkpoint`: images seen, and room for the EMA weights that the checkpoint has."""
+    _with_augmentation_of(model, checkpoint["state_dict"])
     parts = {key.split(".")[0].removesuffix("_ema") for key in checkpoint["state_dict"]}
     if not parts <= {key.split(".")[0] for key in model.state_dict()}:
         found = checkpoint.get("hyper_parameters", {}).get("_class_path", "another model").rpartition(".")[2]
@@ -70,6 +71,15 @@ def restore(model: LightningModule, checkpoint: dict[str, Any]) -> None:
     for name in {key.split(".")[0] for key in checkpoint["state_dict"]}:
         if name.endswith("_ema"):
             add_average(model, name.removesuffix("_ema"))
+
+
+def _with_augmentation_of(model: LightningModule, state: dict[str, Any]) -> None:
+    """A run may go on with another augmentation than before: that one begins as it was built."""
+    own = {key: value for key, value in model.state_dict().items() if is_augmentation(key)}
+    if (theirs := set(filter(is_augmentation, state))) != own.keys():
+        for key in theirs:
+            del state[key]
+        state |= own
 
 
 def load_module(path: str | PathLike[str], name: str, device: str = "cpu") -> torch.nn.Module:

@@ -29,6 +29,11 @@ def brings_weights(pretrained: bool) -> bool:
     return pretrained and not _weights_follow.get() and torch.get_default_device().type != "meta"
 
 
+def unchanged(images: Tensor) -> Tensor:
+    """What images pass where there is no front, or nothing that augments them."""
+    return images
+
+
 def vector_length(features: nn.Module, asker: nn.Module) -> int:
     """Length of the vectors that `as_vectors` makes of these features.
 

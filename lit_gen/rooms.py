@@ -12,6 +12,7 @@ ROOMS = {
     "models": "lit_gen.models",
     "networks": "lit_gen.networks",
     "losses": "lit_gen.losses",
+    "augmentations": "lit_gen.augmentations",
     "data sets": "datamodules",
     "callbacks": "lit_gen.callbacks",
     "metrics": "lit_gen.metrics",

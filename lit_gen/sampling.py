@@ -40,6 +40,11 @@ def add_average(model: nn.Module, name: str) -> None:
         model.add_module(f"{name}_ema", copy.deepcopy(getattr(model, name)).requires_grad_(False))
 
 
+def is_augmentation(name: str) -> bool:
+    """Whether a dotted name belongs to what stands before a discriminator: part of a run, not of what it has learnt."""
+    return name.split(".")[0] == "augment"
+
+
 def is_average(name: str) -> bool:
     """Whether a dotted name is that of a moving average or of a part of one; these follow by themselves."""
     return name.split(".")[0].endswith("_ema")

@@ -22,7 +22,8 @@ GROUND = {
 MAY_IMPORT = {
     "networks": {"networks"},
     "losses": {"losses"},
-    "models": {"losses", "models"},
+    "augmentations": {"augmentations"},
+    "models": {"losses", "models", "augmentations"},
     "callbacks": {"callbacks", "transfer", "metrics"},
     "transfer": {"transfer"},
     "metrics": {"metrics", "networks"},

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from tqdm.auto import tqdm
 
 from lit_gen.callbacks.last_checkpoint import save_whole
-from lit_gen.callbacks.throughput import Throughput
+from lit_gen.callbacks.throughput import leave_out
 from lit_gen.errors import UserError, nearest
 from lit_gen.files import writable_folder
 from lit_gen.metrics.assessment import assess, report_of
@@ -162,9 +162,7 @@ class Evaluation(Callback):
         self.keep_best(trainer, next((found for found in estimates if found.name == self.monitored), None))
         spent = time.perf_counter() - began
         self.seconds += spent
-        for callback in trainer.callbacks:
-            if isinstance(callback, Throughput):
-                callback.leave_out(spent)
+        leave_out(trainer, spent)
 
     def judged(self, trainer: Trainer, subject: Subject) -> list[Estimate]:
         """What the chosen metrics find, the same in all processes."""

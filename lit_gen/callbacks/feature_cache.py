@@ -86,6 +86,11 @@ def frozen_front(model: LightningModule) -> nn.Module:
             f"FeatureCache: {name} has no front whose features could stand in for the images. Leave the callback out, "
             "or use a Classifier, or a GAN with a FeatureDiscriminator."
         )
+    if getattr(model, "augment", None) is not None:
+        raise UserError(
+            f"FeatureCache: {name} augments its images by {type(model.augment).__name__} before they pass the front, "
+            "and features computed once would never see it.\nType --model.augment null, or leave FeatureCache out."
+        )
     learns = any(parameter.requires_grad for parameter in front.parameters())
     moves = any(module.training for module in front.train().modules())  # what is frozen for good stays in eval mode
     if learns or moves:

@@ -62,6 +62,13 @@ class Throughput(Callback):
         self._began += seconds
 
 
+def leave_out(trainer: Trainer, seconds: float) -> None:
+    """Tells the Trainer's Throughput, where it has one, of time that was spent on something else than training."""
+    for callback in trainer.callbacks:
+        if isinstance(callback, Throughput):
+            callback.leave_out(seconds)
+
+
 class _FetchTimer(Profiler):
     """Seconds spent in the training loop's calls of the data loader."""
 

@@ -1,4 +1,4 @@
-"""Name the models, networks, losses, data sets, callbacks and metrics that YAML can name."""
+"""Name the models, networks, losses, augmentations, data sets, callbacks and metrics that YAML can name."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ KINDS = {
     "models": LightningModule,
     "networks": nn.Module,
     "losses": object,
+    "augmentations": nn.Module,
     "data sets": LightningDataModule,
     "callbacks": Callback,
     "metrics": (Metric, Extractor),
@@ -24,7 +25,7 @@ KINDS = {
 
 
 def list() -> None:
-    """Name the models, networks, losses, data sets, callbacks and metrics that YAML can name, each with a line."""
+    """Name the models, networks, losses, augmentations, data sets, callbacks and metrics of YAML, each with a line."""
     print("\n".join(lines()))
 
 

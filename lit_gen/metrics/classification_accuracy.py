@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -50,8 +50,6 @@ class ClassificationAccuracy(Metric):
 def transferred_accuracy(features: Tensor, labels: Tensor, real: Tensor, real_labels: Tensor) -> float:
     """Accuracy on real images of multinomial logistic regression learnt from others (Ravuri & Vinyals 2019, section 3).
 
-    Features are brought to mean 0 and deviation 1 by what is learnt from; |w|^2 is penalised.
-
     Args:
         features: Of the images to learn from, (M, F).
         labels: Their classes, (M,) int64.
@@ -64,10 +62,25 @@ def transferred_accuracy(features: Tensor, labels: Tensor, real: Tensor, real_la
     Raises:
         UserError: A feature is not finite.
     """
+    return (classifier_of(features, labels)(real) == real_labels).double().mean().item()
+
+
+def classifier_of(features: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
+    """Multinomial logistic regression: a function that says of features (N, F) which class (N,) they are of.
+
+    Features are brought to mean 0 and deviation 1 by what is learnt from; |w|^2 is penalised.
+
+    Args:
+        features: Of the images to learn from, (M, F).
+        labels: Their classes, (M,) int64.
+
+    Raises:
+        UserError: A feature is not finite, here or in what the function is given.
+    """
     from sklearn.linear_model import LogisticRegression  # takes a second, and few commands need it
 
     if len(labels.unique()) == 1:
-        return (real_labels == labels[0]).double().mean().item()
+        return lambda rows: labels[:1].expand(len(rows))
     learn = finite(features)
     deviation, mean = torch.std_mean(learn, 0)
     scale = deviation.where(
@@ -75,8 +88,7 @@ def transferred_accuracy(features: Tensor, labels: Tensor, real: Tensor, real_la
     )  # what does not vary says nothing, whatever its rounding
     model = LogisticRegression(C=1 / PENALTY, max_iter=MOST_STEPS)
     model.fit(((learn - mean) / scale).numpy(), labels.numpy())
-    found = model.predict(((finite(real) - mean) / scale).numpy())
-    return (torch.from_numpy(found) == real_labels).double().mean().item()
+    return lambda rows: torch.from_numpy(model.predict(((finite(rows) - mean) / scale).numpy()))
 
 
 def check_classes(real_labels: Tensor, fake_labels: Tensor) -> None:

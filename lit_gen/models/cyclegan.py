@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from lit_gen import checkpoint as checkpoints
 from lit_gen.agreement import by, check_pairs, refuse_labels, unknown_mode
+from lit_gen.augmentations.base import Augmentation, strength_of
 from lit_gen.errors import UserError
+from lit_gen.fronts import unchanged
 from lit_gen.image_pool import ImagePool, deal
 from lit_gen.losses.adversarial import AdversarialLoss, LeastSquaresLoss
 from lit_gen.pictures import Made, rows_of
@@ -52,6 +54,7 @@ class CycleGAN(LightningModule):
         max_images: Stop after so many images of one domain; None leaves the end to `trainer.max_epochs` and `max_time`.
         gradient_clip: Greatest gradient norm of the two generators together, and of the two discriminators; None does
             not clip.
+        augment: What the discriminators see all images through while they train, reals and fakes, in both updates.
     """
 
     modes = ("a_to_b", "b_to_a")
@@ -73,6 +76,7 @@ class CycleGAN(LightningModule):
         pool_size: int = 50,
         max_images: int | None = None,
         gradient_clip: float | None = None,
+        augment: Augmentation | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("cycle_weight", cycle_weight), ("identity_weight", identity_weight)):
@@ -96,6 +100,7 @@ class CycleGAN(LightningModule):
         self.pool_size = pool_size
         self.max_images = max_images
         self.gradient_clip = gradient_clip
+        self.augment = augment
         self.pools = {"a": ImagePool(pool_size), "b": ImagePool(pool_size)}
         self.images_seen = 0
         self.regularisers: list[Any] = []  # callbacks towards a source, during fit; see SourceRegulariser
@@ -115,14 +120,15 @@ class CycleGAN(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         real_a, real_b = batch
         optimizer_g, optimizer_d = self.optimizers()
+        augment = self.augment or unchanged
         metrics: dict[str, Tensor] = {}
 
         # min over both generators of eq. 3; the discriminators' own weights take no gradient here.
         with self.toggled_optimizer(optimizer_g):
             fake_b, fake_a = self.generator_ab(real_a), self.generator_ba(real_b)
             rec_a, rec_b = self.generator_ba(fake_b), self.generator_ab(fake_a)
-            game_a = self.loss.generator_loss(self.discriminator_a(fake_a))
-            game_b = self.loss.generator_loss(self.discriminator_b(fake_b))
+            game_a = self.loss.generator_loss(self.discriminator_a(augment(fake_a)))
+            game_b = self.loss.generator_loss(self.discriminator_b(augment(fake_b)))
             cycle_l1 = F.l1_loss(rec_a, real_a) + F.l1_loss(rec_b, real_b)  # eq. 2
             loss_g = game_a + game_b + self.cycle_weight * cycle_l1
             if self.identity_weight:  # section 5.2
@@ -134,17 +140,21 @@ class CycleGAN(LightningModule):
                 loss_g = loss_g + regulariser("generator_ab", "generator_ba")
             metrics |= self.update("generators", optimizer_g, loss_g)
 
-        # max over both discriminators of eq. 1: reals up, fakes of now and then down.
+        # max over both discriminators of eq. 1: reals up, fakes of now and then down; the pools keep these as made.
         with self.toggled_optimizer(optimizer_d):
-            real_logits_a, real_logits_b = self.discriminator_a(real_a), self.discriminator_b(real_b)
-            fake_logits_a = self.discriminator_a(self.pools["a"].exchange(fake_a))
-            fake_logits_b = self.discriminator_b(self.pools["b"].exchange(fake_b))
+            real_logits_a = self.discriminator_a(augment(real_a))
+            real_logits_b = self.discriminator_b(augment(real_b))
+            fake_logits_a = self.discriminator_a(augment(self.pools["a"].exchange(fake_a)))
+            fake_logits_b = self.discriminator_b(augment(self.pools["b"].exchange(fake_b)))
             loss_d_a = self.loss.discriminator_loss(real_logits_a, fake_logits_a)
             loss_d_b = self.loss.discriminator_loss(real_logits_b, fake_logits_b)
             loss_d = loss_d_a + loss_d_b
             for regulariser in self.regularisers:
                 loss_d = loss_d + regulariser("discriminator_a", "discriminator_b")
             metrics |= self.update("discriminators", optimizer_d, loss_d)
+        if self.augment is not None:
+            both = torch.cat([logits.detach().reshape(len(real_a), -1) for logits in (real_logits_a, real_logits_b)], 1)
+            self.augment.observe(both - self.loss.boundary)
 
         if writes_now(self.trainer):
             metrics |= {"generator_loss": loss_g, "cycle_l1": cycle_l1 / 2}
@@ -152,6 +162,7 @@ class CycleGAN(LightningModule):
             metrics |= self.accuracies("a", real_logits_a, fake_logits_a)
             metrics |= self.accuracies("b", real_logits_b, fake_logits_b)
             metrics |= {regulariser.name: regulariser.value for regulariser in self.regularisers}
+            metrics |= strength_of(self.augment)
             self.log_dict({f"train/{name}": value.detach() for name, value in metrics.items()})
         count_images(self, len(real_a))
 

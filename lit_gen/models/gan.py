@@ -14,8 +14,17 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from lit_gen import checkpoint as checkpoints
-from lit_gen.agreement import by, check_generator, check_no_labels, check_shape, refuse_labels, unknown_mode
+from lit_gen.agreement import (
+    check_discriminator,
+    check_generator,
+    check_no_labels,
+    check_shape,
+    refuse_labels,
+    unknown_mode,
+)
+from lit_gen.augmentations.base import Augmentation, strength_of
 from lit_gen.errors import UserError
+from lit_gen.fronts import unchanged
 from lit_gen.losses.adversarial import AdversarialLoss, NonSaturatingLoss, logits_of
 from lit_gen.losses.penalties import Penalty
 from lit_gen.pictures import Made, rows_of
@@ -48,6 +57,7 @@ class GAN(LightningModule):
         discriminator_steps: Discriminator updates for each generator update, each on a batch of its own.
         gradient_clip: Greatest gradient norm of each network; None does not clip.
         accumulate_batches: Batches whose mean gradient makes one update.
+        augment: What the discriminator sees all images through while it trains, reals and fakes, in both updates.
     """
 
     modes = ("sample",)
@@ -68,6 +78,7 @@ class GAN(LightningModule):
         discriminator_steps: int = 1,
         gradient_clip: float | None = None,
         accumulate_batches: int = 1,
+        augment: Augmentation | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("discriminator_steps", discriminator_steps), ("accumulate_batches", accumulate_batches)):
@@ -87,6 +98,7 @@ class GAN(LightningModule):
         self.discriminator_steps = discriminator_steps
         self.gradient_clip = gradient_clip
         self.accumulate_batches = accumulate_batches
+        self.augment = augment
         self.images_seen = 0
         self.regularisers: list[Any] = []  # callbacks towards a source, during fit; see SourceRegulariser
         self.progress: dict[str, Tensor] = {}  # the latest of what is logged; G has no turn in every step
@@ -112,17 +124,17 @@ class GAN(LightningModule):
         steps = (number + 1) % self.accumulate_batches == 0
         update = number // self.accumulate_batches
         generators_turn = (update + 1) % self.discriminator_steps == 0
-        front = getattr(self.discriminator, "features", unchanged)
+        augment, front = self.augment or unchanged, self.front or unchanged
 
         # One generator forward serves both updates; it keeps a graph only where the generator is going to learn.
         z = torch.randn(len(real), self.generator.latent_dim, device=self.device)
         with torch.set_grad_enabled(generators_turn):
             fake = self.generator(z, *cond)
-            fake_features = front(fake)
+            fake_features = front(augment(fake))
 
         # max_D: reals up, fakes down (algorithm 1, the inner step).
         with self.updating(optimizer_d, "discriminator", steps):
-            real_features = real if self.batches_hold_features else front(real)
+            real_features = real if self.batches_hold_features else front(augment(real))
             judged_real = self.discriminator(real_features, *cond)
             judged_fake = self.discriminator(fake_features.detach(), *cond)
             loss_d = self.loss.discriminator_loss(judged_real, judged_fake, *cond)
@@ -133,6 +145,8 @@ class GAN(LightningModule):
             for regulariser in self.regularisers:
                 loss_d = loss_d + regulariser("discriminator")
             self.descend(loss_d)
+        if self.augment is not None:
+            self.augment.observe(logits_of(judged_real).detach() - self.loss.boundary)
 
         # min_G: through the discriminator that has just learnt, whose own weights take no gradient here.
         if generators_turn:
@@ -175,6 +189,7 @@ class GAN(LightningModule):
             "train/real_accuracy": (real_logits > self.loss.boundary).float().mean(),
             "train/fake_accuracy": (fake_logits < self.loss.boundary).float().mean(),
             **{f"train/{regulariser.name}": regulariser.value for regulariser in self.regularisers},
+            **{f"train/{name}": value for name, value in strength_of(self.augment).items()},
         }
         self.log_dict(self.progress)
 
@@ -188,7 +203,7 @@ class GAN(LightningModule):
     def judge(self, batch: tuple[Tensor, ...], split: str) -> None:
         """How the discriminator takes held-out reals and fresh fakes; reals that it never saw should still pass."""
         real, *cond = batch
-        front = getattr(self.discriminator, "features", unchanged)
+        front = self.front or unchanged
         z = torch.randn(len(real), self.generator.latent_dim, device=self.device)
         judged_real = self.discriminator(real if self.batches_hold_features else front(real), *cond)
         judged_fake = self.discriminator(front(averaged(self, "generator")(z, *cond)), *cond)
@@ -206,13 +221,13 @@ class GAN(LightningModule):
             return
         rows = torch.randint(len(train_set), (n,)).tolist()
         real, *cond = (values.to(self.device) for values in rows_of(train_set, rows))
-        logits = logits_of(self.discriminator(getattr(self.discriminator, "features", unchanged)(real), *cond))
+        logits = logits_of(self.discriminator((self.front or unchanged)(real), *cond))
         accuracy = (logits > self.loss.boundary).float().mean()
         self.log("val/train_real_accuracy", accuracy, batch_size=n, sync_dist=True)
 
     def own_losses(self, n: int) -> Iterator[Tensor]:
         """The generator's loss of each of n images of its own, by the discriminator as it is; z comes from the CPU."""
-        front = getattr(self.discriminator, "features", unchanged)
+        front = self.front or unchanged
         given = (draw_latents(n, self.generator.latent_dim), *self.conditions(n))
         for z, *cond in zip(*(values.to(self.device).split(1) for values in given), strict=True):
             judged = self.discriminator(front(self.generator(z, *cond)), *cond)
@@ -274,16 +289,7 @@ class GAN(LightningModule):
         checkpoints.remember_data(self)
         made = self.sample(2, seed=0)
         check_shape(self, made.shape[1:], "generator")
-        try:
-            cond = (values.to(self.device) for values in self.conditions(2))
-            with evaluating(self.discriminator):
-                judged = self.discriminator(getattr(self.discriminator, "features", unchanged)(made), *cond)
-        except RuntimeError as error:
-            raise UserError(
-                f"{type(self).__name__}: the discriminator does not take the generator's images, {by(made.shape[1:])}: "
-                f"{error}\nGive --model.discriminator.image_size and .channels the values of the generator's."
-            ) from error
-        self.loss.check(judged)
+        check_discriminator(self, made)
 
     def check_labels(self) -> None:
         """Refuses labels, which the networks of this model would not take, and networks that need them."""
@@ -301,11 +307,6 @@ class GAN(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.restore(self, checkpoint)
-
-
-def unchanged(images: Tensor) -> Tensor:
-    """The front of a discriminator that has none."""
-    return images
 
 
 def default_optimizer(parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from lit_gen.errors import UserError, nearest
+from lit_gen.sampling import is_augmentation
 from lit_gen.selection import matches_any, unmatched
 from lit_gen.transfer.naming import canonical_names
 from lit_gen.transfer.policies import POLICIES
@@ -112,7 +113,7 @@ def is_wanted(target: Target, model: nn.Module, request: Request) -> bool:
 def of_the_run(name: str, model: nn.Module) -> bool:
     """What a run fitted to its own data, such as a mixture of posteriors, means nothing in another."""
     part = getattr(model, name.split(".")[0], None)
-    return not getattr(part, "transferable", True)
+    return is_augmentation(name) or not getattr(part, "transferable", True)
 
 
 def check_patterns(targets: Sequence[Target], offered: Mapping[str, str], request: Request, asker: str) -> None:
