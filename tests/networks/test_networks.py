@@ -108,7 +108,7 @@ def test_every_argument_is_kept_as_a_plain_attribute(network):
 
 
 @pytest.mark.parametrize("network", [c for c in PLAIN if hasattr(inspect.getmodule(c), "SIZES")])
-@pytest.mark.parametrize("size", [0, 16, 48, 256])
+@pytest.mark.parametrize("size", [0, 16, 48, 512])
 def test_a_size_that_it_cannot_make_is_the_users_mistake(network, size):
     with pytest.raises(UserError) as error:
         make(network, image_size=size)
