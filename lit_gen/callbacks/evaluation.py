@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from tqdm.auto import tqdm
 
 from lit_gen.callbacks.last_checkpoint import save_whole
-from lit_gen.callbacks.throughput import leave_out
+from lit_gen.callbacks.throughput import left_out
 from lit_gen.errors import UserError, nearest
 from lit_gen.files import writable_folder
 from lit_gen.metrics.assessment import assess, report_of
@@ -150,19 +150,18 @@ class Evaluation(Callback):
         first, began, self.measured = not self.seconds, time.perf_counter(), model.images_seen
         if trainer.fast_dev_run:
             return
-        try:
-            estimates = [estimate for subject in self.subjects for estimate in self.judged(trainer, subject)]
-        except UserError as error:
-            if first:  # a metric that cannot do with this model or this extractor
-                raise
-            # The model has diverged: whoever trains it decides what becomes of the run.
-            rank_zero_warn(str(error))
-            estimates = []
-        self.tell_loggers(trainer, estimates)
-        self.keep_best(trainer, next((found for found in estimates if found.name == self.monitored), None))
-        spent = time.perf_counter() - began
-        self.seconds += spent
-        leave_out(trainer, spent)
+        with left_out(trainer):
+            try:
+                estimates = [estimate for subject in self.subjects for estimate in self.judged(trainer, subject)]
+            except UserError as error:
+                if first:  # a metric that cannot do with this model or this extractor
+                    raise
+                # The model has diverged: whoever trains it decides what becomes of the run.
+                rank_zero_warn(str(error))
+                estimates = []
+            self.tell_loggers(trainer, estimates)
+            self.keep_best(trainer, next((found for found in estimates if found.name == self.monitored), None))
+        self.seconds += time.perf_counter() - began
 
     def judged(self, trainer: Trainer, subject: Subject) -> list[Estimate]:
         """What the chosen metrics find, the same in all processes."""

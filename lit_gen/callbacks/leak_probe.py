@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lit_gen.callbacks.evaluation import bar_of
-from lit_gen.callbacks.throughput import leave_out
+from lit_gen.callbacks.throughput import left_out
 from lit_gen.errors import UserError
 from lit_gen.feature_store import BATCH, batch_of
 from lit_gen.metrics.efficientnet import EfficientNetExtractor
@@ -157,11 +157,12 @@ class LeakProbe(Callback):
 
     def look(self, trainer: Trainer, model: LightningModule) -> None:
         """One look at the samples: logged, and warned of."""
-        began, self.measured = time.perf_counter(), model.images_seen
+        self.measured = model.images_seen
         if trainer.fast_dev_run:
             return
         try:
-            found = self.leaks(trainer)
+            with left_out(trainer):
+                found = self.leaks(trainer)
         except UserError as error:  # the model has diverged: whoever trains it decides what becomes of the run
             rank_zero_warn(str(error))
             return
@@ -171,7 +172,6 @@ class LeakProbe(Callback):
         for name, (share, error) in found.items():
             if share - MARGIN * error > self.limit and name not in self.warned:
                 self.warn(name, share)
-        leave_out(trainer, time.perf_counter() - began)
 
     def leaks(self, trainer: Trainer) -> dict[str, tuple[float, float]]:
         """Each kind's share and its standard error, the same in all processes."""

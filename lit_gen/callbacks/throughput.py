@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -57,16 +59,19 @@ class Throughput(Callback):
         if not trainer.sanity_checking:
             self.leave_out(time.perf_counter() - self._validation_began)
 
-    def leave_out(self, seconds: float) -> None:
+    def leave_out(self, seconds: float, processor_seconds: float = 0.0) -> None:
         """Time that was spent on something else than training."""
         self._began += seconds
 
 
-def leave_out(trainer: Trainer, seconds: float) -> None:
-    """Tells the Trainer's Throughput, where it has one, of time that was spent on something else than training."""
+@contextmanager
+def left_out(trainer: Trainer) -> Iterator[None]:
+    """What is done inside is no training: every callback that counts its time is told to leave it out."""
+    wall, processor = time.perf_counter(), time.process_time()
+    yield
     for callback in trainer.callbacks:
-        if isinstance(callback, Throughput):
-            callback.leave_out(seconds)
+        if hasattr(callback, "leave_out"):
+            callback.leave_out(time.perf_counter() - wall, time.process_time() - processor)
 
 
 class _FetchTimer(Profiler):
