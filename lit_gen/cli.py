@@ -33,6 +33,7 @@ from lit_gen.metrics.runs import report_folder
 from lit_gen.networks.from_checkpoint import FromCheckpoint
 from lit_gen.rooms import import_rooms
 from lit_gen.run_folder import Record, Run, existing_checkpoint, make_run, new_folder, newest
+from lit_gen.shortcuts import follow_data, put_source
 from lit_gen.structure import recorded
 
 FROM_CHECKPOINT = f"{FromCheckpoint.__module__}.{FromCheckpoint.__qualname__}"
@@ -49,6 +50,7 @@ class LitGenCLI(LightningCLI):
     """`fit`, `validate` and `test`: Lightning's own, in a folder per run, with the strategy that a GAN needs."""
 
     def __init__(self, args: list[str]) -> None:
+        self.line = args
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -81,6 +83,11 @@ class LitGenCLI(LightningCLI):
             default="auto",
             help="Weights & Biases: auto is online where you are logged in, else offline.",
         )
+        parser.add_argument(
+            "--source",
+            type=str | None,
+            help="Where LoadWeights finds its checkpoint, instead of what the experiment names.",
+        )
         parser.add_argument("--wandb_project", type=str, default="lit_gen", help="Project of the run in W&B.")
 
     def _parse_ckpt_path(self) -> None:
@@ -92,6 +99,8 @@ class LitGenCLI(LightningCLI):
         files = [Path(str(file)).resolve() for file in self.settings.get("config") or []]
         datamodules.paths.search_folders[:] = [folder for file in files for folder in (_project_of(file), file.parent)]
         self.experiment = self.settings.experiment or (files[0].stem if files else self._nameless())
+        put_source(self.settings.pop("source", None), self.settings.trainer.callbacks or [])
+        follow_data(self.settings.model, self.settings.data, self.line)
         self._resolve_structures()
 
     def _resolve_structures(self) -> None:

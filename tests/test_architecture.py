@@ -17,7 +17,7 @@ from lit_gen.rooms import import_rooms
 GROUND = {
     *("errors", "sampling", "pictures", "progress", "agreement", "image_pool", "mixture"),
     *("selection", "checkpoint", "run_folder", "loggers", "rooms", "paths", "fetch", "spectral", "structure"),
-    *("freezing", "param_groups", "fronts", "feature_store", "ranks", "transforms", "files", "pages"),
+    *("freezing", "param_groups", "fronts", "feature_store", "ranks", "transforms", "files", "pages", "shortcuts"),
 }
 MAY_IMPORT = {
     "networks": {"networks"},
@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "callbacks": {"callbacks", "transfer", "metrics"},
     "transfer": {"transfer"},
     "metrics": {"metrics", "networks"},
-    "commands": {"callbacks", "transfer", "metrics", "cli", "datamodules", "commands"},
+    "benchmark": {"benchmark", "metrics"},
+    "commands": {"callbacks", "transfer", "metrics", "cli", "datamodules", "commands", "benchmark"},
 }
 
 

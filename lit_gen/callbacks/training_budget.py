@@ -63,7 +63,7 @@ class TrainingBudget(Callback):
             rank_zero_info(f"Stopped after {pl_module.images_seen:,} images: {self.minutes:g} minutes are used up.")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.seconds, self.began = self.used(), self.now()
+        self.seconds, self.began = self.used(), 0.0
 
     def leave_out(self, seconds: float, processor_seconds: float) -> None:
         """Time that was spent on something else than training."""

@@ -20,7 +20,7 @@ LEAST_SIZE = 32  # at stride 32 that is a map of 1x1
 
 
 class ProjectedFeatures(FrozenFeatures):
-    """Random projections of an EfficientNet-Lite's maps at four scales (Sauer et al. 2021, arXiv:2111.01007, section 3.2).
+    """Random projections of an EfficientNet-Lite's maps at four scales (Sauer et al. 2021, section 3.2).
 
     Each map is brought to mean square 1, its channels are mixed (cross-channel mixing), and from coarse to fine each is
     joined by the one above it and mixed again (cross-scale mixing). The mixing is random, linear and never learns; it
@@ -76,8 +76,8 @@ class ProjectedFeatures(FrozenFeatures):
     def root_mean_square(self, scale: int) -> Tensor:
         """Of this scale's map on the images that the backbone learnt from, a scalar.
 
-        A map is a sum of BatchNorm outputs, whose means and variances are their own weights. Taken from a first batch of
-        the data instead, the scale would differ between processes and be lost on a change of data.
+        A map is a sum of BatchNorm outputs, whose means and variances are their own weights. Taken from a first batch
+        of the data instead, the scale would differ between processes.
         """
         block = self.network.blocks[TAPS[STRIDES[scale]][0]]
         norms = [unit.project.norm for unit in block]  # the first unit of these blocks has no shortcut, all others have
@@ -92,9 +92,9 @@ class ProjectedFeatures(FrozenFeatures):
 class ProjectedDiscriminator(nn.Module):
     """Four small discriminators on frozen, randomly mixed features (Sauer et al. 2021, arXiv:2111.01007, eq. 4).
 
-    Feature transfer in its strongest form: nothing but the heads learns, so few images suffice. `features(images)` is the
-    front that GAN computes once for the fakes and uses in both updates. Each map is halved by convolutions with spectral
-    norm and BatchNorm down to 4x4, and there becomes one logit.
+    Feature transfer in its strongest form: nothing but the heads learns, so few images suffice. `features(images)` is
+    the front that GAN computes once for the fakes and uses in both updates. Each map is halved by convolutions with
+    spectral norm and BatchNorm down to 4x4, and there becomes one logit.
 
     Args:
         backbone: `lite0`, or `lite1`, which is a little deeper.

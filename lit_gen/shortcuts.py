@@ -1,0 +1,61 @@
+"""What one option on the command line says to several places of a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lit_gen.errors import UserError
+
+DATA_SIZES = ("image_size", "channels")
+
+
+def put_source(source: str | None, callbacks: Sequence[Any]) -> None:
+    """`--source PATH`: where the run's LoadWeights finds its weights, instead of what its experiment names.
+
+    Args:
+        source: The option's value, None where it was not given.
+        callbacks: Settings of the Trainer's callbacks, changed in place.
+
+    Raises:
+        UserError: No callback, or more than one, loads weights.
+    """
+    if source is None:
+        return
+    loading = [one for one in callbacks if one["class_path"].rpartition(".")[2] == "LoadWeights"]
+    if len(loading) != 1:
+        raise UserError(
+            f"--source {source}: found {len(loading)} LoadWeights among the callbacks, expected one to tell.\nType "
+            "--config experiments/gan_cats_finetune.yaml, say, or --trainer.callbacks+=LoadWeights "
+            f"--trainer.callbacks.source {source}"
+        )
+    loading[0]["init_args"]["source"] = source
+
+
+def follow_data(model: Any, data: Any, line: Sequence[str]) -> None:
+    """`--data.image_size 64` and `--data.channels 1` go for the model's networks too, unless these are typed as well.
+
+    Args:
+        model: Settings of the model, changed in place.
+        data: Settings of the data.
+        line: What was typed.
+    """
+    options = [word.partition("=")[0] for word in line if word.startswith("--")]
+    for name in DATA_SIZES:
+        typed = [option.split(".") for option in options if option.endswith(f".{name}")]
+        if any(parts[0] == "--data" for parts in typed) and all(parts[0] == "--data" for parts in typed):
+            for settings in _with(model, name):
+                settings[name] = data["init_args"][name]
+
+
+def _with(node: Any, name: str) -> Iterator[Any]:
+    """All settings below `node` that have this name."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _with(item, name)
+    elif hasattr(node, "keys"):
+        if name in node and not hasattr(node[name], "keys"):
+            yield node
+        for key in list(node.keys()):
+            if "." not in key:
+                yield from _with(node[key], name)
