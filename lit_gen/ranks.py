@@ -33,6 +33,13 @@ class Ranks:
         """The processes that a Trainer has."""
         return cls(trainer.global_rank, trainer.world_size)
 
+    @classmethod
+    def here(cls) -> Ranks:
+        """The processes that there are, for those who know no Trainer."""
+        if not (processes.is_available() and processes.is_initialized()):
+            return cls()
+        return cls(processes.get_rank(), processes.get_world_size())
+
     def gather(self, tensor: Tensor) -> Tensor:
         """The tensors (world_size, ...) of all processes, in their order, from one of the same shape in each."""
         if self.world_size == 1:

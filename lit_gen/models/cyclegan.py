@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -93,6 +94,8 @@ class CycleGAN(LightningModule):
         self.discriminator_a = discriminator_a
         self.discriminator_b = discriminator_b
         self.loss = loss or LeastSquaresLoss()
+        # What a loss remembers is of one discriminator.
+        self.losses = {"a": self.loss, "b": copy.deepcopy(self.loss)}
         self.cycle_weight = cycle_weight
         self.identity_weight = identity_weight
         self.generator_optimizer = generator_optimizer
@@ -127,8 +130,8 @@ class CycleGAN(LightningModule):
         with self.toggled_optimizer(optimizer_g):
             fake_b, fake_a = self.generator_ab(real_a), self.generator_ba(real_b)
             rec_a, rec_b = self.generator_ba(fake_b), self.generator_ab(fake_a)
-            game_a = self.loss.generator_loss(self.discriminator_a(augment(fake_a)))
-            game_b = self.loss.generator_loss(self.discriminator_b(augment(fake_b)))
+            game_a = self.losses["a"].generator_loss(self.discriminator_a(augment(fake_a)))
+            game_b = self.losses["b"].generator_loss(self.discriminator_b(augment(fake_b)))
             cycle_l1 = F.l1_loss(rec_a, real_a) + F.l1_loss(rec_b, real_b)  # eq. 2
             loss_g = game_a + game_b + self.cycle_weight * cycle_l1
             if self.identity_weight:  # section 5.2
@@ -146,8 +149,8 @@ class CycleGAN(LightningModule):
             real_logits_b = self.discriminator_b(augment(real_b))
             fake_logits_a = self.discriminator_a(augment(self.pools["a"].exchange(fake_a)))
             fake_logits_b = self.discriminator_b(augment(self.pools["b"].exchange(fake_b)))
-            loss_d_a = self.loss.discriminator_loss(real_logits_a, fake_logits_a)
-            loss_d_b = self.loss.discriminator_loss(real_logits_b, fake_logits_b)
+            loss_d_a = self.losses["a"].discriminator_loss(real_logits_a, fake_logits_a)
+            loss_d_b = self.losses["b"].discriminator_loss(real_logits_b, fake_logits_b)
             loss_d = loss_d_a + loss_d_b
             for regulariser in self.regularisers:
                 loss_d = loss_d + regulariser("discriminator_a", "discriminator_b")
@@ -235,8 +238,8 @@ class CycleGAN(LightningModule):
             )
         for row in torch.randint(len(train_set), (n,)).tolist():
             real_a, real_b = (images.to(self.device) for images in rows_of(train_set, [row]))
-            game_a = self.loss.generator_loss(self.discriminator_a(self.generator_ba(real_b)))
-            game_b = self.loss.generator_loss(self.discriminator_b(self.generator_ab(real_a)))
+            game_a = self.losses["a"].generator_loss(self.discriminator_a(self.generator_ba(real_b)))
+            game_b = self.losses["b"].generator_loss(self.discriminator_b(self.generator_ab(real_a)))
             yield game_a + game_b
 
     def translate(self, x: Tensor, to: str = "b") -> Tensor:
@@ -329,6 +332,8 @@ class CycleGAN(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.record(self, checkpoint)
+        if self.loss.state_dict():
+            checkpoint["loss"] = {domain: loss.state_dict() for domain, loss in self.losses.items()}
         pools = {name: pool.images for name, pool in self.pools.items() if pool.images is not None}
         # Every process has taken in as many images as the others, so that their pools are of one shape.
         checkpoint["image_pools"] = {
@@ -337,6 +342,8 @@ class CycleGAN(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.restore(self, checkpoint)
+        for domain, remembered in checkpoint.get("loss", {}).items():
+            self.losses[domain].load_state_dict(remembered)
         processes = self.trainer.world_size if self._trainer is not None else 1
         for name, stored in checkpoint.get("image_pools", {}).items():
             mine = deal(stored, self.global_rank, processes)[: self.pool_size]

@@ -304,9 +304,12 @@ class GAN(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.record(self, checkpoint)
+        if remembered := self.loss.state_dict():
+            checkpoint["loss"] = remembered
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.restore(self, checkpoint)
+        self.loss.load_state_dict(checkpoint.get("loss", {}))
 
 
 def default_optimizer(parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:

@@ -26,28 +26,10 @@ class ScaleAndShift(Wrapper):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network)
-        blocks = list(getattr(network, "blocks", []))
-        if not blocks:
-            raise UserError(
-                f"ScaleAndShift: {type(network).__name__} has no `blocks` to adapt.\nWrap a network such as "
-                "DCGANGenerator, or use LowRank, which adapts layers."
-            )
+        blocks = self._blocks()
         self.adapters = nn.ModuleList(_ChannelAffine(self._channels(block)) for block in blocks)
         for block, adapter in zip(blocks, self.adapters, strict=True):
             block.register_forward_hook(adapter.after)  # a bound method: copies of this network get hooks of their own
-
-    def _channels(self, block: nn.Module) -> int:
-        """Channels that a block gives, read from its last layer that has any."""
-        for layer in reversed(list(block.modules())):
-            if isinstance(layer, nn.Unflatten):
-                return layer.unflattened_size[0]
-            for name in ("out_channels", "num_features", "num_channels", "out_features"):
-                if hasattr(layer, name):
-                    return getattr(layer, name)
-        raise UserError(
-            f"ScaleAndShift: no layer of a block of {type(self.network).__name__}, a {type(block).__name__}, says how "
-            "many channels it gives.\nUse LowRank, which adapts layers."
-        )
 
     def merge(self) -> nn.Module:
         """Refused: behind an activation and before a zero-padded convolution there is no weight that could take it in.

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from lit_gen.errors import UserError
 from lit_gen.networks.layers import reset
 
 
@@ -62,3 +63,34 @@ class Wrapper(nn.Module, ABC):
             if getattr(layer, "adapter", False):
                 layer.reset_parameters()
         return self.network.reset_parameters()  # it knows what of it is not to be touched, such as a frozen front
+
+    def _blocks(self) -> list[nn.Module]:
+        """The inner network's blocks, for a wrapper that acts on what they give.
+
+        Raises:
+            UserError: It has none.
+        """
+        blocks = list(getattr(self.network, "blocks", []))
+        if not blocks:
+            raise UserError(
+                f"{type(self).__name__}: {type(self.network).__name__} has no `blocks` to adapt.\nWrap a network such "
+                "as DCGANDiscriminator, or use LowRank, which adapts layers."
+            )
+        return blocks
+
+    def _channels(self, block: nn.Module) -> int:
+        """Channels that a block gives, read from its last layer that has any.
+
+        Raises:
+            UserError: No layer says how many.
+        """
+        for layer in reversed(list(block.modules())):
+            if isinstance(layer, nn.Unflatten):
+                return layer.unflattened_size[0]
+            for name in ("out_channels", "num_features", "num_channels", "out_features"):
+                if hasattr(layer, name):
+                    return getattr(layer, name)
+        raise UserError(
+            f"{type(self).__name__}: no layer of a block of {type(self.network).__name__}, a {type(block).__name__}, "
+            "says how many channels it gives.\nUse LowRank, which adapts layers."
+        )

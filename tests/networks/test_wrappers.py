@@ -17,6 +17,7 @@ from lit_gen.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lit_gen.networks.features import NetworkFeatures
 from lit_gen.networks.low_rank import LowRank
 from lit_gen.networks.miner import Miner
+from lit_gen.networks.minibatch_stddev import WithMinibatchStdDev
 from lit_gen.networks.mlp import MLPGenerator
 from lit_gen.networks.patch import PatchDiscriminator
 from lit_gen.networks.scale_and_shift import ScaleAndShift
@@ -50,7 +51,12 @@ def find_cases() -> dict[str, tuple[type[nn.Module], dict[str, object]]]:
 
 
 CASES = find_cases()
-WRAPPERS = {"ScaleAndShift": ScaleAndShift, "LowRank": lambda network: LowRank(network, rank=2), "Miner": Miner}
+WRAPPERS = {
+    "ScaleAndShift": ScaleAndShift,
+    "LowRank": lambda network: LowRank(network, rank=2),
+    "Miner": Miner,
+    "WithMinibatchStdDev": lambda network: WithMinibatchStdDev(network, group_size=2),
+}
 
 
 def make(case: str) -> nn.Module:
@@ -95,7 +101,8 @@ def adapters_of(network: nn.Module) -> dict[str, nn.Parameter]:
     }
 
 
-WRAPPED = [(w, c) for w in WRAPPERS for c in CASES if w != "Miner" or mines(c)]
+FITS = {"Miner": mines, "WithMinibatchStdDev": lambda case: case.split("-")[0].endswith("Discriminator")}
+WRAPPED = [(w, c) for w in WRAPPERS for c in CASES if FITS.get(w, bool)(c)]
 
 
 def test_the_rooms_are_covered() -> None:
@@ -197,8 +204,9 @@ def test_merged_low_rank_gives_the_same_outputs_from_plain_weights(case: str) ->
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_a_copy_has_adapters_of_its_own(wrapper: str) -> None:
     """The moving average of a generator is such a copy."""
-    wrapped = WRAPPERS[wrapper](make("DCGANGenerator")).eval()
-    inputs = feed("DCGANGenerator", wrapped)
+    case = "PatchDiscriminator" if wrapper == "WithMinibatchStdDev" else "DCGANGenerator"
+    wrapped = WRAPPERS[wrapper](make(case)).eval()
+    inputs = feed(case, wrapped)
     before = outputs(wrapped, inputs)
     copied = copy.deepcopy(wrapped)
     with torch.no_grad():
@@ -309,7 +317,10 @@ MISTAKES = {
         "nothing to adapt(.|\n)*among layers blocks.0.2",
     ),
     "adapted twice": (lambda: LowRank(LowRank(MLPGenerator(4, 1, 3, [5]))), "adapted by another LowRank"),
-    "no blocks": (lambda: ScaleAndShift(nn.Linear(2, 2)), "Linear has no `blocks`"),
+    "no blocks": (lambda: ScaleAndShift(nn.Linear(2, 2)), "ScaleAndShift: Linear has no `blocks`"),
+    "no last block": (lambda: WithMinibatchStdDev(nn.Linear(2, 2)), "WithMinibatchStdDev: Linear has no `blocks`"),
+    "group of nothing": (lambda: WithMinibatchStdDev(PatchDiscriminator(1, 2, 1), 0), "found group_size 0, expected 1"),
+    "merging deviations": (lambda: WithMinibatchStdDev(PatchDiscriminator(1, 2, 1)).merge(), "cannot be merged"),
     "no latents": (lambda: Miner(DCGANDiscriminator(28, 1, 2)), "no latent_dim"),
     "hidden width": (lambda: Miner(MLPGenerator(4, 1, 3, [5]), hidden=[4, 0]), r"found hidden\[1\] 0"),
     "no hidden layer": (lambda: Miner(MLPGenerator(4, 1, 3, [5]), hidden=[]), r"found len\(hidden\) 0"),
