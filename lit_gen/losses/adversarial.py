@@ -49,15 +49,12 @@ class AdversarialLoss(ABC):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """What training has changed, of the loss that this one is around as well; most losses have nothing."""
-        inner = self.adversarial.state_dict() if hasattr(self, "adversarial") else {}
-        return {name: getattr(self, name) for name in self.remembers} | ({"adversarial": inner} if inner else {})
+        """What training has changed; most losses have nothing."""
+        return {name: getattr(self, name) for name in self.remembers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from such a state; what is missing in it begins afresh."""
         vars(self).update({name: state[name] for name in self.remembers if name in state})
-        if "adversarial" in state and hasattr(self, "adversarial"):
-            self.adversarial.load_state_dict(state["adversarial"])
 
 
 class MinimaxLoss(AdversarialLoss):
@@ -133,26 +130,6 @@ class WassersteinLoss(AdversarialLoss):
     def generator_loss(self, fake_logits: Tensor, *cond: Tensor) -> Tensor:
         """-E D(G(z)), unbounded."""
         return -fake_logits.mean()
-
-
-class AroundLoss(AdversarialLoss):
-    """Base of the losses that change another one, whatever that takes of a discriminator.
-
-    Args:
-        adversarial: The other one; the non-saturating one by default.
-    """
-
-    def __init__(self, adversarial: AdversarialLoss | None = None) -> None:
-        self.adversarial = adversarial or NonSaturatingLoss()
-        self.boundary = self.adversarial.boundary
-
-    def check(self, judged: Any) -> None:
-        """Refuse what the other one does not take.
-
-        Raises:
-            UserError: It does not take `judged`, what the discriminator returned.
-        """
-        self.adversarial.check(judged)
 
 
 def _fields(judged: Any) -> str:

@@ -6,10 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_gen.errors import UserError
-from lit_gen.losses.adversarial import AdversarialLoss, NonSaturatingLoss
+from lit_gen.losses.adversarial import AdversarialLoss
+from lit_gen.losses.around import AroundLoss
 
 
-class AuxiliaryClassifierLoss(AdversarialLoss):
+class AuxiliaryClassifierLoss(AroundLoss):
     """An adversarial loss plus weight * the cross-entropy of the classes (AC-GAN: Odena et al. 2017, eq. 1 to 3).
 
     The discriminator returns `logits` (B,) and `class_logits` (B, K); it has auxiliary_classifier: true.
@@ -29,10 +30,9 @@ class AuxiliaryClassifierLoss(AdversarialLoss):
     ) -> None:
         if weight < 0:
             raise UserError(f"AuxiliaryClassifierLoss: found weight {weight}, expected 0 or more.\nType weight: 1.0.")
-        self.adversarial = adversarial or NonSaturatingLoss()
+        super().__init__(adversarial)
         self.weight = weight
         self.classify_fakes = classify_fakes
-        self.boundary = self.adversarial.boundary
 
     def discriminator_loss(self, real_logits: Any, fake_logits: Any, *cond: Tensor) -> Tensor:
         """The adversarial loss + weight * -E log p(y|x), in nats: reals, plus fakes where wanted."""

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from lit_gen.errors import UserError
-from lit_gen.losses.adversarial import AdversarialLoss, AroundLoss, logits_of
+from lit_gen.losses.adversarial import AdversarialLoss, logits_of
+from lit_gen.losses.around import AroundLoss
 from lit_gen.ranks import Ranks
 
 

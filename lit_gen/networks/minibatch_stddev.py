@@ -45,7 +45,7 @@ class MinibatchStdDev(nn.Module):
 
 
 class WithMinibatchStdDev(Wrapper):
-    """A discriminator whose last features are joined by the batch's deviation before the head (Karras et al. 2018, 3).
+    """A discriminator that also sees how much a batch varies, before its head (Karras et al. 2018, 3).
 
     The paper appends it as one more channel, the same everywhere, and the next layer weighs all channels. Here it is
     added to each channel of the last block's output by a learnt weight, which to a linear head is the same, and leaves

@@ -24,13 +24,13 @@ def test_by_hand():
     # They move a quarter of the way: 2 to 2.5, -1 to -0.5.
     expected = hinge.discriminator_loss(OTHER_REAL, OTHER_FAKE) + 0.5 * (4.5**2 + 1.5**2)
     torch.testing.assert_close(loss.discriminator_loss(OTHER_REAL, OTHER_FAKE), expected)
-    torch.testing.assert_close(loss.averages, torch.tensor([2.5, -0.5]))
+    torch.testing.assert_close(loss.averages, torch.tensor([[2.5], [-0.5]]))
 
 
 def test_gradients_draw_logits_to_the_other_average_which_is_a_constant():
     loss = LeCamLoss(HingeLoss(), weight=0.5)
     loss.discriminator_loss(REAL, FAKE)
-    averages = loss.averages * 0.99 + torch.tensor([5.0, -6.0]) * 0.01
+    averages = loss.averages.ravel() * 0.99 + torch.tensor([5.0, -6.0]) * 0.01
     real, fake = torch.tensor([5.0], requires_grad=True), torch.tensor([-6.0], requires_grad=True)  # hinge is flat
     loss.discriminator_loss(real, fake).backward()
     torch.testing.assert_close(real.grad, 5.0 - averages[1:])
@@ -64,7 +64,15 @@ def test_patches_count_one_by_one(shape):
     real, fake = torch.randn(shape), torch.randn(shape)
     loss, flat = LeCamLoss(HingeLoss()), LeCamLoss(HingeLoss())
     torch.testing.assert_close(loss.discriminator_loss(real, fake), flat.discriminator_loss(real.ravel(), fake.ravel()))
-    assert loss.averages.shape == (2,)
+    assert loss.averages.shape == (2, 1)
+
+
+def test_each_head_has_averages_of_its_own():
+    real, fake = torch.randn(4, 3), torch.randn(4, 3)
+    loss, heads = LeCamLoss(HingeLoss()), [LeCamLoss(HingeLoss()) for _ in range(3)]
+    each = [head.discriminator_loss(real[:, k], fake[:, k]) for k, head in enumerate(heads)]
+    torch.testing.assert_close(loss.discriminator_loss(real, fake), sum(each) / 3)
+    torch.testing.assert_close(loss.averages, torch.cat([head.averages for head in heads], 1))
 
 
 @pytest.mark.parametrize("outer", [LeCamLoss, lambda inner: TopKLoss(LeCamLoss(inner)), AuxiliaryClassifierLoss])
@@ -121,7 +129,7 @@ def test_averages_are_those_of_all_processes(tmp_path):
         process.join(60)
     for number in (0, 1):
         state = torch.load(tmp_path / f"{number}.pt", weights_only=True)
-        assert torch.equal(state["averages"], torch.tensor([2.5, -1.5]))
+        assert torch.equal(state["averages"], torch.tensor([[2.5], [-1.5]]))
         assert state["adversarial"] == {"images": 4}
 
 

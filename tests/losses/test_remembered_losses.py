@@ -114,5 +114,5 @@ def test_by_yaml_with_validation(tmp_path: Path) -> None:
     )
     stored = torch.load(newest_run(tmp_path) / "last.ckpt", weights_only=True)
     assert stored["loss"]["adversarial"] == {"images": 64}  # 64 trained on, 100s validated
-    assert stored["loss"]["averages"].shape == (2,)
+    assert stored["loss"]["averages"].shape == (2, 1)
     assert "discriminator.weighed.weight" in stored["state_dict"]
