@@ -81,7 +81,7 @@ def feed(case: str, network: nn.Module) -> tuple[Tensor, ...]:
     classes = getattr(network, "n_classes", None)
     labels = () if classes is None else (torch.arange(3) % classes,)
     first = torch.randn(3, network.latent_dim) if mines(case) else torch.rand(3, 1, 28, 28) * 2 - 1
-    if case.startswith("FeatureDiscriminator"):
+    if case.startswith(("FeatureDiscriminator", "ProjectedDiscriminator")):
         first = network.features(first).detach()
     return first, *labels
 
