@@ -29,6 +29,9 @@ class Evidence:
         fake_labels: (M,) int64, where the model was asked for classes.
         train_labels: (T,) int64.
         fake_logits: (M, K), what the extractor's classifier says of the generated images.
+        real_logits: (N, K), likewise of the real images.
+        real_images: (N, C, H, W) in [-1, 1], the real images themselves.
+        fake_images: (M, C, H, W) in [-1, 1], rounded to 8 bits as the real ones are.
         path: (P, 2, F), of images at both ends of a short step in latent space.
         path_step: Length of that step, as a share of the way between two latents.
     """
@@ -41,6 +44,9 @@ class Evidence:
     fake_labels: Tensor | None = None
     train_labels: Tensor | None = None
     fake_logits: Tensor | None = None
+    real_logits: Tensor | None = None
+    real_images: Tensor | None = None
+    fake_images: Tensor | None = None
     path: Tensor | None = None
     path_step: float = 1e-4
 
@@ -94,12 +100,16 @@ class Metric(ABC):
         least: So few images of each set are enough, in `real` and in `fake`.
         needs: Which parts of the evidence, beside `real` and `fake`, it goes by.
         within: The values that its numbers can have; intervals end there.
+        by_default: Whether a test has it that names no metrics.
+        space: What its numbers are called after where that is not the extractor.
     """
 
     better: ClassVar[dict[str, Better]]
     least: ClassVar[int] = 4
     needs: ClassVar[tuple[str, ...]] = ()
     within: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    by_default: ClassVar[bool] = True
+    space: ClassVar[str | None] = None
 
     @abstractmethod
     def __call__(self, evidence: Evidence) -> dict[str, float]:
@@ -137,7 +147,7 @@ class Metric(ABC):
     def _described(self, name: str, value: float, replicates: Sequence[float], evidence: Evidence) -> Estimate:
         least, most = self.bounds(name)
         low, high = (min(max(end, least), most) for end in interval(value, replicates))
-        about = *self.counts(evidence), evidence.extractor, self.better[name]
+        about = *self.counts(evidence), self.space or evidence.extractor, self.better[name]
         return Estimate(name, value, low, high, *about, tuple(replicates))
 
     def check(self, n_real: int, n_fake: int) -> None:

@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset, Subset
 from torchvision.transforms.functional import gaussian_blur
 
 from lit_gen.files import writable_folder
 from lit_gen.metrics.base import Estimate, Evidence, Metric
 from lit_gen.metrics.extractor import Extractor
 from lit_gen.metrics.features import BATCH, features_of_batches
+from lit_gen.metrics.pixels import Pixels
 from lit_gen.metrics.subject import Reals, Subject, classes_of
 from lit_gen.paths import cache_folder
 from lit_gen.pictures import in_order
@@ -47,24 +49,36 @@ def evidence_of(
                 return subject.ends_of_steps(end, STEPS, turns)
 
             ends.append(features_of_batches(make, STEPS, extractor, folder, ranks, step, rounded=False))
+    pixels, images = None, None
+    if "fake_images" in needs:
+        shape = tuple(subject.reals.images[0][0].shape)
+        pixels = Pixels(shape, next(extractor.parameters()).device)
+        images = pixels.images(features_of_batches(subject.batches, subject.n, pixels, folder, ranks))
     if ranks.rank:
         return None
     reals = subject.reals
     evidence = Evidence(
         extractor.name, reals.features.features, fake, reals.train_features.features,
         classes_of(reals.images), subject.labels, classes_of(reals.train), path=torch.stack(ends, 1) if ends else None,
+        real_images=None if pixels is None else all_of(reals.images), fake_images=images,
     )  # fmt: skip
-    return with_logits(evidence, extractor) if "fake_logits" in needs else evidence
+    return with_logits(evidence, extractor) if needs & {"fake_logits", "real_logits"} else evidence
+
+
+def all_of(images: Dataset) -> Tensor:
+    """(N, C, H, W): the images of a set."""
+    return torch.cat([batch[0] for batch in in_order(images, list(range(len(images))), BATCH)])
 
 
 def references(
-    reals: Reals, n: int, extractor: Extractor, folder: Path, ranks: Ranks, step: Callable[[int], Any]
+    reals: Reals, n: int, needs: set[str], extractor: Extractor, folder: Path, ranks: Ranks, step: Callable[[int], Any]
 ) -> dict[str, Evidence]:
     """Evidence with other images in the place of generated ones, in the first process: the floor, and two ceilings.
 
     Real train images say what a perfect model would get, blurred real images and noise what a bad one gets.
     """
-    images, found = reals.images, {}
+    images, found, pictures = reals.images, {}, {}
+    pixels = Pixels(images[0][0].shape, next(extractor.parameters()).device) if "fake_images" in needs else None
     for name, change in (("blurred real images", blurred), ("noise", noise_like)):
 
         def make(turns: slice, change: Callable[[Tensor, int], Tensor] = change) -> Iterator[Tensor]:
@@ -73,6 +87,8 @@ def references(
                 yield change(real, number)
 
         found[name] = features_of_batches(make, len(images), extractor, folder, ranks, step)
+        if pixels is not None:
+            pictures[name] = pixels.images(features_of_batches(make, len(images), pixels, folder, ranks))
     if ranks.rank:
         return {}
     real, train, labels = reals.features.features, reals.train_features.features, classes_of(reals.train)
@@ -83,6 +99,13 @@ def references(
         real_labels=classes_of(images), fake_labels=None if labels is None else labels[rows],
     )  # fmt: skip
     ceilings = {name: Evidence(extractor.name, real, fake) for name, fake in found.items()}
+    if pixels is not None:
+        shown = all_of(images)
+        floor = replace(floor, real_images=shown, fake_images=all_of(Subset(reals.train, rows.tolist())))
+        ceilings = {
+            name: replace(evidence, real_images=shown, fake_images=pictures[name])
+            for name, evidence in ceilings.items()
+        }
     return {name: with_logits(evidence, extractor) for name, evidence in {FLOOR: floor, **ceilings}.items()}
 
 
@@ -123,7 +146,12 @@ def needs_of(metrics: Sequence[Metric]) -> set[str]:
 
 
 def with_logits(evidence: Evidence, extractor: Extractor) -> Evidence:
-    """With what the extractor's classifier says of the generated images, where it has a classifier."""
+    """With what the extractor's classifier says of the images, where it has a classifier."""
     device = next(extractor.parameters()).device
-    parts = [extractor.classify(part.to(device)) for part in evidence.fake.split(1024)]
-    return evidence if parts[0] is None else replace(evidence, fake_logits=torch.cat([part.cpu() for part in parts]))
+    found = {}
+    for name, rows in (("real_logits", evidence.real), ("fake_logits", evidence.fake)):
+        parts = [extractor.classify(part.to(device)) for part in rows.split(1024)]
+        if parts[0] is None:
+            return evidence
+        found[name] = torch.cat([part.cpu() for part in parts])
+    return replace(evidence, **found)
