@@ -217,9 +217,7 @@ def check_keys(where: Any, given: Any, known_keys: set[str], needed: set[str] = 
         known(str(where), key, known_keys)
     missing = sorted(needed - set(given))
     if missing:
-        raise UserError(
-            f"benchmark: {where} lacks {', '.join(missing)}.\nLook at few_cats.yaml."
-        )
+        raise UserError(f"benchmark: {where} lacks {', '.join(missing)}.\nLook at few_cats.yaml.")
 
 
 def known(where: str, name: Any, names: Any) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from lit_gen.benchmark.cell import CellFailed, finished, run_cell
+from lit_gen.benchmark.page import write_results
 from lit_gen.benchmark.plan import Plan, Planned, key_of, read_plan
-from lit_gen.benchmark.results import read_cells, write_results
+from lit_gen.benchmark.results import read_cells
 from lit_gen.errors import UserError
 from lit_gen.fetch import sha256
 from lit_gen.files import writable_folder

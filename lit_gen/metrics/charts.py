@@ -65,6 +65,28 @@ def curves(runs: Sequence[Sequence[Point]], name: str) -> str:
     return _svg(figure)
 
 
+def lines(named: Mapping[str, Sequence[Sequence[tuple[float, float]]]], x: str, y: str) -> str:
+    """Several curves under each name: their values over x, on a logarithmic scale of y, with a legend.
+
+    Args:
+        named: Under each name some curves, each of (x, y) with y > 0; other points are left out.
+        x: What the one axis says.
+        y: What the other says.
+    """
+    figure, axes = _figure(7.5, 3.8)
+    for place, (name, curves_of_one) in enumerate(named.items()):
+        style = ("-", "--", ":")[place // len(COLOURS) % 3]
+        for number, points in enumerate(curves_of_one):
+            xs, ys = zip(*[point for point in points if point[1] > 0] or [((), ())], strict=True)
+            label = None if number else name
+            axes.plot(xs, ys, style, color=colour(place), linewidth=1.3, label=label)
+    axes.set_yscale("log")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False, labelcolor=INK)
+    return _svg(figure)
+
+
 def forest(rows: Mapping[str, Estimate], colours: Mapping[str, str]) -> str:
     """One number of several sets of images below each other, each a dot on its 95 % interval.
 
