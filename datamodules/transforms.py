@@ -87,14 +87,22 @@ def fit_image(image: Image.Image, image_size: int, channels: int, background: in
     """
     # A JPEG can be decoded at 1/2, 1/4 or 1/8 for a fraction of the time; twice the target leaves room to antialias.
     image.draft(None, (2 * image_size, 2 * image_size))
-    image = _flatten(ImageOps.exif_transpose(image), background)
-    image = image.convert("L" if channels == 1 else "RGB")
+    image = upright(image, background).convert("L" if channels == 1 else "RGB")
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)
     image = image.resize((image_size, image_size), Image.Resampling.BICUBIC, box=box)
     pixels = np.asarray(image)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def upright(image: Image.Image, background: int = 255) -> Image.Image:
+    """Any PIL image as a viewer shows it: turned as its EXIF data says, 8 bits a channel, transparency on `background`.
+
+    Raises:
+        OSError, ValueError: The image is damaged or empty.
+    """
+    return _flatten(ImageOps.exif_transpose(image), background)
 
 
 def _flatten(image: Image.Image, background: int) -> Image.Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from argparse import ArgumentError
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 from lit_gen.cli import Parser
@@ -16,8 +16,9 @@ from lit_gen.errors import UserError
 def run_function(function: Callable[..., Any], args: list[str]) -> None:
     """A command of lit_gen/commands, its options made from the function's signature and docstring.
 
-    One that takes `args` alone reads the command line itself. The first option may be given without its name:
-    `inspect last.ckpt`. One that begins with `*runs` takes all that have no name: `compare RUN RUN --n 4`.
+    One that takes `args` alone reads the command line itself. The options that have to be given may come first and
+    without their names: `inspect last.ckpt`, `prepare FOLDER OUT`. One that begins with `*runs` takes all that have no
+    name: `compare RUN RUN --n 4`.
     """
     parameters = inspect.signature(function).parameters
     if list(parameters) == ["args"]:
@@ -47,8 +48,10 @@ def _apart(args: list[str]) -> tuple[list[str], list[str]]:
 def _with_values(args: list[str], function: Callable[..., Any]) -> list[str]:
     """What jsonargparse wants to read: `--ckpt_path=last.ckpt` for a bare `last.ckpt`, `--json=true` for `--json`."""
     parameters = inspect.signature(function).parameters
-    if args and parameters and not args[0].startswith("-"):
-        args = [f"--{next(iter(parameters))}={args[0]}", *args[1:]]
+    required = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+    bare = list(takewhile(lambda arg: not arg.startswith("-"), args))
+    first = [f"--{name}={value}" for name, value in zip(required or parameters, bare, strict=False)]
+    args = [*first, *args[len(first) :]]
     switches = {f"--{name}" for name, p in parameters.items() if p.default is False}
     return [
         f"{arg}=true" if arg in switches and after.startswith("-") else arg for arg, after in pairwise([*args, "--"])

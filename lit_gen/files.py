@@ -1,8 +1,12 @@
-"""Files that are written whole or not at all, into folders that are known to take them before any work is done."""
+"""Files and folders that are written whole or not at all, into places that are known to take them before any work is done."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lit_gen.errors import UserError
@@ -44,3 +48,33 @@ def writable_folder(folder: str | Path, called: str = "The folder") -> Path:
             f"{called} {folder} cannot be written ({error.strerror}). Name a folder that you may write."
         ) from error
     return folder
+
+
+@contextmanager
+def whole_folder(target: Path, called: str) -> Iterator[Path]:
+    """A folder that becomes `target`, which is new or empty, at the end; after an error all is as it was before.
+
+    Args:
+        target: The folder to make; parents are made where they are missing.
+        called: What the message calls it, such as the option's name.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    home = next(parent for parent in target.absolute().parents if parent.is_dir())
+    unfinished = None
+    try:
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=home))
+        yield unfinished
+        unfinished.chmod(0o755)  # mkdtemp is private
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            target.rmdir()
+        unfinished.replace(target)
+    except OSError as error:
+        raise UserError(
+            f"{called} {target} cannot be written ({error.strerror or error}). Name a folder that you may write."
+        ) from error
+    finally:
+        if unfinished is not None:
+            shutil.rmtree(unfinished, ignore_errors=True)
