@@ -29,6 +29,11 @@ def brings_weights(pretrained: bool) -> bool:
     return pretrained and not _weights_follow.get() and torch.get_default_device().type != "meta"
 
 
+def judged_by(discriminator: nn.Module, images: Tensor) -> Tensor:
+    """What a discriminator says of images, through its frozen front where it has one."""
+    return discriminator((getattr(discriminator, "features", None) or unchanged)(images))
+
+
 def unchanged(images: Tensor) -> Tensor:
     """What images pass where there is no front, or nothing that augments them."""
     return images

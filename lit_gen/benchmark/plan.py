@@ -90,8 +90,9 @@ def read_plan(path: str) -> Plan:
             known(f"{path}: method {name}: source", method["source"], sources)
     for name in (*told["baselines"], *([told["untouched"]] if told.get("untouched") else [])):
         known(f"{path}: baselines", name, told["methods"])
-    cells = [cell for run in told["runs"] for cell in cells_of(file, run, told)]
-    return Plan(told.get("name") or file.stem, cells, sources, told["baselines"], told.get("untouched"))
+    # By name: a source that is only tested stands in several runs, and is one cell.
+    cells = {cell.name: cell for run in told["runs"] for cell in cells_of(file, run, told)}
+    return Plan(told.get("name") or file.stem, list(cells.values()), sources, told["baselines"], told.get("untouched"))
 
 
 def source_of(file: Path, name: str, source: dict[str, Any], told: dict[str, Any]) -> Planned | Path:

@@ -18,7 +18,7 @@ from lit_gen import checkpoint as checkpoints
 from lit_gen.agreement import by, check_pairs, refuse_labels, unknown_mode
 from lit_gen.augmentations.base import Augmentation, strength_of
 from lit_gen.errors import UserError
-from lit_gen.fronts import unchanged
+from lit_gen.fronts import judged_by, unchanged
 from lit_gen.image_pool import ImagePool, deal
 from lit_gen.losses.adversarial import AdversarialLoss, LeastSquaresLoss
 from lit_gen.pictures import Made, rows_of
@@ -130,8 +130,8 @@ class CycleGAN(LightningModule):
         with self.toggled_optimizer(optimizer_g):
             fake_b, fake_a = self.generator_ab(real_a), self.generator_ba(real_b)
             rec_a, rec_b = self.generator_ba(fake_b), self.generator_ab(fake_a)
-            game_a = self.losses["a"].generator_loss(self.discriminator_a(augment(fake_a)))
-            game_b = self.losses["b"].generator_loss(self.discriminator_b(augment(fake_b)))
+            game_a = self.losses["a"].generator_loss(judged_by(self.discriminator_a, augment(fake_a)))
+            game_b = self.losses["b"].generator_loss(judged_by(self.discriminator_b, augment(fake_b)))
             cycle_l1 = F.l1_loss(rec_a, real_a) + F.l1_loss(rec_b, real_b)  # eq. 2
             loss_g = game_a + game_b + self.cycle_weight * cycle_l1
             if self.identity_weight:  # section 5.2
@@ -145,10 +145,10 @@ class CycleGAN(LightningModule):
 
         # max over both discriminators of eq. 1: reals up, fakes of now and then down; the pools keep these as made.
         with self.toggled_optimizer(optimizer_d):
-            real_logits_a = self.discriminator_a(augment(real_a))
-            real_logits_b = self.discriminator_b(augment(real_b))
-            fake_logits_a = self.discriminator_a(augment(self.pools["a"].exchange(fake_a)))
-            fake_logits_b = self.discriminator_b(augment(self.pools["b"].exchange(fake_b)))
+            real_logits_a = judged_by(self.discriminator_a, augment(real_a))
+            real_logits_b = judged_by(self.discriminator_b, augment(real_b))
+            fake_logits_a = judged_by(self.discriminator_a, augment(self.pools["a"].exchange(fake_a)))
+            fake_logits_b = judged_by(self.discriminator_b, augment(self.pools["b"].exchange(fake_b)))
             loss_d_a = self.losses["a"].discriminator_loss(real_logits_a, fake_logits_a)
             loss_d_b = self.losses["b"].discriminator_loss(real_logits_b, fake_logits_b)
             loss_d = loss_d_a + loss_d_b
@@ -207,8 +207,8 @@ class CycleGAN(LightningModule):
             "cycle_l1_b": cycle_l1_b,
             "cycle_l1": (cycle_l1_a + cycle_l1_b) / 2,
             "identity_l1": (F.l1_loss(to_a(real_a), real_a) + F.l1_loss(to_b(real_b), real_b)) / 2,
-            **self.accuracies("a", self.discriminator_a(real_a), self.discriminator_a(fake_a)),
-            **self.accuracies("b", self.discriminator_b(real_b), self.discriminator_b(fake_b)),
+            **self.accuracies("a", judged_by(self.discriminator_a, real_a), judged_by(self.discriminator_a, fake_a)),
+            **self.accuracies("b", judged_by(self.discriminator_b, real_b), judged_by(self.discriminator_b, fake_b)),
         }
         named = {f"{split}/{name}": value for name, value in metrics.items()}
         self.log_dict(named, batch_size=len(real_a), sync_dist=True)
@@ -220,7 +220,7 @@ class CycleGAN(LightningModule):
             return
         rows = torch.randint(len(train_set), (n,)).tolist()
         for domain, real in zip("ab", rows_of(train_set, rows), strict=True):
-            logits = getattr(self, f"discriminator_{domain}")(real.to(self.device))
+            logits = judged_by(getattr(self, f"discriminator_{domain}"), real.to(self.device))
             accuracy = (logits > self.loss.boundary).float().mean()
             self.log(f"val/train_real_accuracy_{domain}", accuracy, batch_size=n, sync_dist=True)
 
@@ -238,8 +238,8 @@ class CycleGAN(LightningModule):
             )
         for row in torch.randint(len(train_set), (n,)).tolist():
             real_a, real_b = (images.to(self.device) for images in rows_of(train_set, [row]))
-            game_a = self.losses["a"].generator_loss(self.discriminator_a(self.generator_ba(real_b)))
-            game_b = self.losses["b"].generator_loss(self.discriminator_b(self.generator_ab(real_a)))
+            game_a = self.losses["a"].generator_loss(judged_by(self.discriminator_a, self.generator_ba(real_b)))
+            game_b = self.losses["b"].generator_loss(judged_by(self.discriminator_b, self.generator_ab(real_a)))
             yield game_a + game_b
 
     def translate(self, x: Tensor, to: str = "b") -> Tensor:
@@ -316,7 +316,7 @@ class CycleGAN(LightningModule):
         for name in ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b"):
             try:
                 with evaluating(getattr(self, name)) as network:
-                    made = network(images)
+                    made = judged_by(network, images) if name.startswith("discriminator") else network(images)
             except RuntimeError as error:
                 raise UserError(
                     f"CycleGAN: {name} does not take the data's images, {by(self.image_shape)} (channels x height x "

@@ -1,0 +1,48 @@
+"""One option that goes for several places of a configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from lit_gen.errors import UserError
+from lit_gen.shortcuts import follow_data, put_source
+
+
+def test_a_source_goes_to_the_one_callback_that_loads() -> None:
+    callbacks = [
+        {"class_path": "lit_gen.callbacks.load_weights.LoadWeights", "init_args": {"source": "old"}},
+        {"class_path": "EMA", "init_args": {}},
+    ]
+    put_source(None, callbacks)
+    assert callbacks[0]["init_args"]["source"] == "old"
+    put_source("new.ckpt", callbacks)
+    assert callbacks[0]["init_args"]["source"] == "new.ckpt"
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_source_for_no_one_or_for_several_is_refused(count: int) -> None:
+    callbacks = [{"class_path": "LoadWeights", "init_args": {}} for _ in range(count)]
+    with pytest.raises(UserError, match=f"found {count} LoadWeights among the callbacks, expected one"):
+        put_source("new.ckpt", callbacks)
+
+
+def networks() -> dict:
+    return {"init_args": {"generator": {"init_args": {"image_size": 32, "channels": 3}}, "discriminator": {
+        "init_args": {"network": {"init_args": {"image_size": 32}}, "input_size": 64}}}}  # fmt: skip
+
+
+def test_networks_follow_the_size_that_is_typed_for_the_data() -> None:
+    model, data = networks(), {"init_args": {"image_size": 64, "channels": 1}}
+    follow_data(model, data, ["fit", "--data.image_size", "64"])
+    generator, discriminator = (model["init_args"][name]["init_args"] for name in ("generator", "discriminator"))
+    assert generator == {"image_size": 64, "channels": 3}
+    assert discriminator == {"network": {"init_args": {"image_size": 64}}, "input_size": 64}
+
+
+@pytest.mark.parametrize(
+    "line", [[], ["--data.image_size=64", "--model.generator.image_size=32"], ["--model.generator.image_size=64"]]
+)
+def test_what_is_not_typed_or_typed_for_a_network_too_changes_nothing(line: list[str]) -> None:
+    model = networks()
+    follow_data(model, {"init_args": {"image_size": 64, "channels": 1}}, line)
+    assert model == networks()
