@@ -140,8 +140,9 @@ def config_of(
     if shots is not None:
         options["n_images"] = shots
     fit_size(config["model"], {name: options[name] for name in ("image_size", "channels") if name in options})
-    own = {**changed, "Evaluation": deepcopy(told["measure"]) if measured else None}
-    callbacks = with_callbacks(config["trainer"].get("callbacks") or [], own)
+    callbacks = with_callbacks(config["trainer"].get("callbacks") or [], {**changed, "Evaluation": None})
+    if measured:  # after all that changes weights
+        callbacks.append({"class_path": "Evaluation", "init_args": deepcopy(told["measure"])})
     if minutes:
         budget = {"minutes": minutes, "clock": told.get("clock", "wall")}
         callbacks.insert(0, {"class_path": "TrainingBudget", "init_args": budget})
