@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules import memory_map, splits
-from datamodules.checks import check_arguments, select_classes
+from datamodules.checks import check_arguments, refuse_overlap, select_classes
 from datamodules.errors import UserError
 from datamodules.transforms import to_float
 
@@ -176,12 +176,14 @@ class ImageDataModule(LightningDataModule, ABC):
         """
         if self.train_set is not None:
             return
-        data = memory_map.load(self._entry or self._find_entry())
+        entry = self._entry or self._find_entry()
+        data, name = memory_map.load(entry), type(self).__name__
         self._report_broken(data.broken)
-        parts = splits.carve(data.keys, data.labels, data.splits, self.val_fraction, self.test_fraction)
-        name = type(self).__name__
+        fractions = self.val_fraction, self.test_fraction
+        parts = splits.carve(data.keys, data.labels, data.splits, *fractions, data.contents)
         class_names, labels = select_classes(name, self.classes, data.class_names, data.labels, parts)
         rows = [np.flatnonzero((parts == part) & (labels >= 0)) for part in (splits.TRAIN, splits.VAL, splits.TEST)]
+        refuse_overlap(name, entry, data.contents, np.where(labels >= 0, data.splits, splits.BROKEN))
         rows[0] = self._few(rows[0], data.keys, labels)
         self.class_names = class_names
         self.val_set = self._dataset(data.pixels, rows[1], labels, flip=False)

@@ -1,7 +1,10 @@
 """Refuse options that make no sense, or do not fit the data, with a message that says what to type."""
 
+from pathlib import Path
+
 import numpy as np
 
+from datamodules import memory_map
 from datamodules.errors import UserError, nearest
 from datamodules.splits import BROKEN, TRAIN
 
@@ -77,6 +80,32 @@ def select_classes(
     table = np.full(len(known) + 1, BROKEN, dtype=np.int64)  # the last place answers for BROKEN, which is -1
     table[sources] = np.arange(len(sources))
     return list(chosen), table[labels]
+
+
+def refuse_overlap(name: str, entry: Path, contents: np.ndarray | None, parts: np.ndarray) -> None:
+    """Raise UserError where a source's own train images are held-out images as well, which makes any score a lie.
+
+    Args:
+        name: The data module's, for the message.
+        entry: The cache folder, which has the images' names.
+        contents: (N,) uint64, alike for identical images; None where the source does not look for them.
+        parts: (N,) int8, the splits that the source brings; BROKEN for images that are not used.
+    """
+    if contents is None:
+        return
+    train, held_out = np.flatnonzero(parts == TRAIN), np.flatnonzero(parts > TRAIN)
+    twice = train[np.isin(contents[train], contents[held_out])]
+    if not len(twice):
+        return
+    names = memory_map.names(entry)
+    row_of = dict(zip(contents[held_out].tolist(), held_out.tolist(), strict=True))
+    pairs = [f"{names[row]} = {names[row_of[int(contents[row])]]}" for row in twice[:3]]
+    more = f" and {len(twice) - 3:,} more" if len(twice) > 3 else ""
+    raise UserError(
+        f"{name}: {len(twice):,} train image(s) are held-out images as well: {', '.join(pairs)}{more}. Expected train "
+        "images that are in neither val nor test; delete those, or type python -m lit_gen prepare FOLDER OUT, which "
+        "leaves one of each in OUT, and --data.root OUT."
+    )
 
 
 def _refuse_empty(name: str, word: str, total: int, usable: list[str]) -> None:

@@ -13,7 +13,7 @@ from datamodules.decoding import decode
 from datamodules.errors import UserError
 from datamodules.folder_scan import EXTENSIONS, Listing, scan
 from datamodules.paths import find_input, places_searched
-from datamodules.splits import TRAIN
+from datamodules.splits import TRAIN, hash_keys
 
 
 class ImageFolder(ImageDataModule):
@@ -26,7 +26,8 @@ class ImageFolder(ImageDataModule):
 
         Args:
             root: The folder. Sub-folders are classes (deeper ones belong to the first level); a `train` folder, and
-                `val` and `test` beside it, are taken as the splits, and what is missing is carved out of train.
+                `val` and `test` beside it, are taken as the splits, and what is missing is carved out of train. Train
+                images that are identical to held-out ones are refused.
             image_size: Height and width in pixels; images are cut to the central square and resized.
             channels: 1 for grey, 3 for RGB.
             horizontal_flip: Mirror train images at random.
@@ -38,7 +39,7 @@ class ImageFolder(ImageDataModule):
 
     def fingerprint(self) -> dict[str, Any]:
         """Names, sizes and modification times of all images."""
-        return {"root": self.root.name, "files": self._scan().digest}
+        return {"root": self.root.name, "files": self._scan().digest, "contents": True}
 
     def decode(self, folder: Path) -> None:
         """Decode every image that can be read, and note the others."""
@@ -53,9 +54,15 @@ class ImageFolder(ImageDataModule):
                 f"ImageFolder: none of the {len(broken):,} images in {self.root} can be read ({name}: {reason}). "
                 "Expected JPEG, PNG or another format that Pillow reads; check the files or --data.root."
             )
-        names, splits = listing.names, listing.splits
+        contents = hash_keys(row.tobytes() for row in np.load(folder / "pixels.npy", mmap_mode="r"))
         memory_map.save(
-            folder, labels=labels, names=names, splits=splits, class_names=listing.class_names, broken=broken
+            folder,
+            labels=labels,
+            names=listing.names,
+            splits=listing.splits,
+            class_names=listing.class_names,
+            broken=broken,
+            contents=contents,
         )
 
     def _scan(self) -> Listing:

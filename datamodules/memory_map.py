@@ -34,6 +34,7 @@ class Images:
         splits: (N,) int8, TRAIN, VAL or TEST as the source has them.
         class_names: One name a class.
         broken: Name -> reason, for the images that could not be read.
+        contents: (N,) uint64, alike for identical images; None where the source does not look for them.
     """
 
     pixels: np.ndarray
@@ -42,6 +43,7 @@ class Images:
     splits: np.ndarray
     class_names: list[str]
     broken: dict[str, str]
+    contents: np.ndarray | None = None
 
 
 def entry_for(name: str, fingerprint: dict[str, Any]) -> Path:
@@ -95,6 +97,7 @@ def save(
     keys: np.ndarray | None = None,
     splits: np.ndarray | None = None,
     broken: dict[str, str] | None = None,
+    contents: np.ndarray | None = None,
 ) -> None:
     """Write what `load` reads.
 
@@ -107,12 +110,15 @@ def save(
         keys: (N,) uint64; hashes of the names by default.
         splits: (N,) int8; all TRAIN by default, which lets the data module carve the others.
         broken: Name -> reason.
+        contents: (N,) uint64, alike for identical images, where those matter.
     """
     if pixels is not None:
         create_pixels(folder, pixels.shape)[:] = pixels
     np.save(folder / "labels.npy", np.asarray(labels, dtype=np.int64))
     np.save(folder / "keys.npy", hash_keys(names) if keys is None else keys)
     np.save(folder / "splits.npy", np.full(len(labels), TRAIN, dtype=np.int8) if splits is None else splits)
+    if contents is not None:
+        np.save(folder / "contents.npy", contents)
     good = int((np.asarray(labels) != BROKEN).sum())
     index = {"class_names": class_names, "readable": good, "broken": broken or {}}
     (folder / "index.json").write_text(json.dumps(index, indent=1))
@@ -129,4 +135,10 @@ def load(entry: Path) -> Images:
     index = json.loads((entry / "index.json").read_text())
     labels, keys, splits = (np.load(entry / f"{name}.npy") for name in ("labels", "keys", "splits"))
     pixels = np.load(entry / "pixels.npy", mmap_mode="r")
-    return Images(pixels, labels, keys, splits, index["class_names"], index["broken"])
+    contents = np.load(entry / "contents.npy") if (entry / "contents.npy").exists() else None
+    return Images(pixels, labels, keys, splits, index["class_names"], index["broken"], contents)
+
+
+def names(entry: Path) -> list[str]:
+    """The images' names, for messages: (N,)."""
+    return json.loads((entry / "names.json").read_text())

@@ -48,7 +48,14 @@ def class_quantiles(keys: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return quantiles
 
 
-def carve(keys: np.ndarray, labels: np.ndarray, splits: np.ndarray, val: float, test: float) -> np.ndarray:
+def carve(
+    keys: np.ndarray,
+    labels: np.ndarray,
+    splits: np.ndarray,
+    val: float,
+    test: float,
+    contents: np.ndarray | None = None,
+) -> np.ndarray:
     """Take the splits that a source does not bring out of its train split, class by class.
 
     Args:
@@ -57,6 +64,7 @@ def carve(keys: np.ndarray, labels: np.ndarray, splits: np.ndarray, val: float, 
         splits: (N,) int8 of TRAIN, VAL, TEST, as the source has them.
         val: Fraction of the train images, for the case that the source has no VAL.
         test: Likewise for TEST.
+        contents: (N,) uint64, alike for identical images, which are then kept on one side.
 
     Returns:
         (N,) int8.
@@ -67,7 +75,21 @@ def carve(keys: np.ndarray, labels: np.ndarray, splits: np.ndarray, val: float, 
     quantiles = class_quantiles(keys[rows], labels[rows])
     splits[rows[quantiles < test + val]] = VAL
     splits[rows[quantiles < test]] = TEST
+    if contents is not None:
+        splits[rows] = _together(splits[rows], contents[rows])
     return splits
+
+
+def _together(parts: np.ndarray, contents: np.ndarray) -> np.ndarray:
+    """Brings identical images (M,) that were carved to different sides to TRAIN; where there are none, nothing changes.
+
+    To train, because what is held out would otherwise grow with the number of copies.
+    """
+    _, groups = np.unique(contents, return_inverse=True)
+    lowest, highest = np.full(len(parts), TEST, dtype=np.int8), np.full(len(parts), TRAIN, dtype=np.int8)
+    np.minimum.at(lowest, groups, parts)
+    np.maximum.at(highest, groups, parts)
+    return np.where((lowest != highest)[groups], TRAIN, parts)
 
 
 def few_shot(keys: np.ndarray, labels: np.ndarray, n_images: int, seed: int) -> np.ndarray:

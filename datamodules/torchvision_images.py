@@ -68,7 +68,7 @@ class TorchvisionImages(ImageDataModule):
                 "(image, class number); type --data.dataset CIFAR10 or the name of another classification set."
             )
         splits = np.repeat(np.array([TRAIN, TEST][: len(sizes)], dtype=np.int8), sizes)
-        class_names = _class_names(load.parts[0], int(labels.max()) + 1)
+        class_names = _class_names(load.parts[0], int(labels.max()) + 1, self.train_arguments)
         memory_map.save(folder, labels=labels, names=names, splits=splits, class_names=class_names, broken=broken)
 
     def _open_train(self) -> Any:
@@ -176,9 +176,16 @@ def _parameters(dataset_class: type) -> dict[str, inspect.Parameter]:
     return found
 
 
-def _class_names(dataset: Any, n_classes: int) -> list[str]:
-    """The set's own class names, where it has one for each number; the numbers otherwise."""
-    names: Sequence = getattr(dataset, "classes", None) or []
+def _class_names(dataset: Any, n_classes: int, arguments: dict[str, Any]) -> list[str]:
+    """The set's own class names, where it has one for each number; the numbers otherwise.
+
+    A set with several kinds of labels has several lists of names: with `target_types: binary-category` OxfordIIITPet's
+    are in `bin_classes`, whose first part the argument begins with.
+    """
+    asked = [value for given in arguments.values() for value in (given if isinstance(given, list) else [given])]
+    kinds = [name for name in vars(dataset) if name.endswith("_classes")]
+    fitting = [name for name in kinds if any(str(value).startswith(name.removesuffix("_classes")) for value in asked)]
+    names: Sequence = getattr(dataset, fitting[0] if fitting else "classes", None) or []
     if len(names) < n_classes:
         return [str(number) for number in range(n_classes)]
     # ImageNet has a tuple of synonyms for each class

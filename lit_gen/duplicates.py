@@ -28,7 +28,7 @@ class Duplicates:
     def __init__(self, near: int | None) -> None:
         if near is not None:
             if not 0 <= near < BITS:
-                raise UserError(f"prepare: --near is {near}, expected 0 to {BITS - 1} bits, or null. Type --near 4.")
+                raise UserError(f"prepare: --near is {near}, expected 0 to {BITS - 1} bits, or null. Type --near 6.")
             try:
                 import imagehash
             except ImportError as error:

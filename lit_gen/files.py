@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, into places that are known to take them before any work is done."""
+"""Files and folders, written whole or not at all, into places that are known to take them before any work is done."""
 
 from __future__ import annotations
 

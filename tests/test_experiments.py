@@ -11,7 +11,7 @@ import torch
 import yaml
 from common import REPOSITORY, newest_run
 from lightning.pytorch import LightningModule
-from makers import make_cifar10, make_photos, make_wheel, trust
+from makers import make_cifar10, make_pets, make_photos, make_wheel, trust
 
 import lit_gen
 from datamodules import animal_silhouettes
@@ -41,11 +41,16 @@ def tiny_cifar10(folder: Path, patch: pytest.MonkeyPatch) -> list[str]:
     return [f"--data.root={folder / 'sets'}"]
 
 
+def tiny_pets(folder: Path, patch: pytest.MonkeyPatch) -> list[str]:
+    return [f"--data.root={make_pets(folder / 'sets')}"]
+
+
 # What a data set needs so that no test downloads; a set that is not named here needs nothing.
 STAND_INS = {
     "AnimalSilhouettes": tiny_silhouettes,
     "ImageFolder": tiny_folder,
-    "TorchvisionImages": tiny_cifar10,
+    "CIFAR10": tiny_cifar10,
+    "torchvision.datasets.OxfordIIITPet": tiny_pets,
     "UnpairedFolders": tiny_folders,
 }
 
@@ -72,10 +77,11 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
         if "Evaluation" in config.read_text():  # the last of its callbacks; there are few images here to hold out
             tiny += [f"--trainer.callbacks.{name}" for name in ("n=16", "extractor=tiny_extractor.TinyExtractor")]
             tiny += ["--data.val_fraction=0.5", "--data.test_fraction=0"]
-        if data["class_path"] in STAND_INS:
+        source = data["init_args"].get("dataset", data["class_path"])
+        if source in STAND_INS:
             folder = tmp_path_factory.mktemp("data")
             patch.setenv("LIT_GEN_CACHE", str(folder / "cache"))
-            return [*STAND_INS[data["class_path"]](folder, patch), *tiny]
+            return [*STAND_INS[source](folder, patch), *tiny]
         if data["class_path"] == "Mnist5k" and data["init_args"].get("n_images") is None:
             tiny.append("--data.n_images=400")  # what goes through all of them once, as a mixture does, is soon through
         return tiny

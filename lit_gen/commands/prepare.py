@@ -41,7 +41,7 @@ def prepare(
     size: int = 256,
     val: float = 0.1,
     test: float = 0.1,
-    near: int | None = 4,
+    near: int | None = 6,
     margin: float = 0.2,
 ) -> None:
     """Make train, val and test folders out of any photographs: squares, each picture once, a contact sheet to look at.
@@ -180,8 +180,8 @@ def _into_splits(listing: Listing, kept: Kept, folder: Path, val: float, test: f
     empty = [SPLITS[part] for part, wanted in ((TRAIN, 1), (VAL, val), (TEST, test)) if wanted and not counts[part]]
     if empty:
         raise UserError(
-            f"prepare: {len(rows):,} images are too few for the splits: none fell to {' and '.join(empty)}. Add images, "
-            "or hold out more or nothing: --val 0.3 --test 0.3, --val 0 --test 0."
+            f"prepare: {len(rows):,} images are too few for the splits: none fell to {' and '.join(empty)}. "
+            "Add images, or hold out more or nothing: --val 0.3 --test 0.3, --val 0 --test 0."
         )
     placed: dict[str, str] = {}
     for index in np.argsort(parts, kind="stable"):

@@ -24,7 +24,7 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
     """make_folder(cat=10, dog=5) -> a folder with that many noisy PNGs in each class; "train/cat" works as well."""
 
     def make(name: str = "photos", **classes: int) -> Path:
-        random = np.random.default_rng(0)
+        random = np.random.default_rng(list("".join(classes).encode()))  # no two folders share an image
         for class_name, count in classes.items():
             (tmp_path / name / class_name).mkdir(parents=True, exist_ok=True)
             for index in range(count):

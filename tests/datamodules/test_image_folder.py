@@ -335,6 +335,36 @@ def test_hyperparameters_hold_every_option(make_folder) -> None:
     assert data.hparams["horizontal_flip"] is True
 
 
+# ---- identical images
+
+
+def test_identical_images_are_carved_to_one_side_and_all_others_stay(make_folder) -> None:
+    root = make_folder(cat=40, dog=40)
+    before = ready(root, val_fraction=0.3, test_fraction=0.3, horizontal_flip=False)
+    held_out = {before.test_set.pixels[row].tobytes() for row in before.test_set.rows}
+    for index in range(4):  # copies within a class, and in the other one
+        copy = (root / "cat" / f"{index:04}.png").read_bytes()
+        (root / "cat" / f"copy{index}.png").write_bytes(copy)
+        (root / "dog" / f"copy{index}.png").write_bytes(copy)
+    after = ready(root, val_fraction=0.3, test_fraction=0.3, horizontal_flip=False)
+    parts = [shown(part) for part in (after.train_set, after.val_set, after.test_set)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 80
+    assert sum(len(part) for part in (after.train_set, after.val_set, after.test_set)) == 88
+    assert len(parts[2] & held_out) >= len(held_out) - 8
+
+
+def test_train_images_that_are_held_out_are_refused_by_content(make_folder) -> None:
+    root = make_folder(**{"train/cat": 20, "train/dog": 20, "test/cat": 3, "test/dog": 3})
+    for name in ("0003", "0004", "0005", "0006"):
+        with Image.open(root / "train" / "cat" / f"{name}.png") as image:
+            image.save(root / "test" / "cat" / f"other{name}.bmp")
+    assert len(ready(root, classes=["dog"]).train_set) == 18
+    with pytest.raises(UserError) as error:
+        ready(root, classes=["cat"])
+    for words in ("4 train image(s)", "train/cat/0003.png = test/cat/other0003.bmp", "and 1 more", "lit_gen prepare"):
+        assert words in str(error.value)
+
+
 # ---- bad input
 
 

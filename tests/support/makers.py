@@ -57,3 +57,21 @@ def make_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     meta["md5"] = hashlib.md5((folder / "batches.meta").read_bytes()).hexdigest()
     for attribute, value in {**lists, "meta": meta}.items():
         monkeypatch.setattr(torchvision.datasets.CIFAR10, attribute, value)
+
+
+def make_pets(root: Path) -> Path:
+    """OxfordIIITPet in torchvision's own layout: 6 cats and 6 dogs of two breeds each, in trainval and in test."""
+    folder = root / "oxford-iiit-pet"
+    for name in ("images", "annotations"):
+        (folder / name).mkdir(parents=True)
+    random = np.random.default_rng(0)
+    breeds = [("Abyssinian", 1, 1), ("beagle", 2, 2), ("Bengal", 3, 1), ("boxer", 4, 2)]  # number, 1 cat or 2 dog
+    for split, first in (("trainval", 1), ("test", 4)):
+        lines = []
+        for breed, number, kind in breeds:
+            for index in range(first, first + 3):
+                pixels = random.integers(0, 100, (70, 80, 3), dtype=np.uint8) + (150 if kind == 2 else 0)
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / f"{breed}_{index}.jpg")
+                lines.append(f"{breed}_{index} {number} {kind} 1\n")
+        (folder / "annotations" / f"{split}.txt").write_text("".join(lines))
+    return root
