@@ -98,10 +98,11 @@ def charts_of(group: Group) -> list[str]:
 
 def picture_of(row: Row, name: str, what: str = "") -> Picture:
     """A picture of the cell in the middle, with its method, KID and copy share."""
-    from torchvision.io import ImageReadMode, read_image
+    from PIL import Image
+    from torchvision.transforms.functional import to_tensor
 
     file = row.middle.folder / f"{name}.png"
     said = [f"KID x1000 {1000 * row.values['kid']:.0f}"] if "kid" in row.values else []
     said += [f"copy share {row.values['copy_share']:.2f}"] if "copy_share" in row.values else []
-    image = read_image(str(file), ImageReadMode.RGB) / 255 if file.is_file() else None
+    image = to_tensor(Image.open(file).convert("RGB")) if file.is_file() else None
     return Picture(f"{what}{row.method} ({', '.join([*said, f'seed {row.middle.seed}'])})", image)
