@@ -128,6 +128,7 @@ def test_medians_ratios_and_the_interval_of_the_cell_in_the_middle() -> None:
     assert line["KID x1000 [95 %]"] == "400 [300, 500]"
     assert (line["seeds"], line["images"], line["images/s"]) == ("3", "3,000", "5")
     assert said(found, "untouched")["images/s"] == MISSING
+    assert said(group(cell(seconds=0)), "finetune")["images/s"] == MISSING  # nobody wrote it down
     assert title_of(found) == "faces, 100 training images, 10 minutes: N = 1,000 generated against 100 real test images"
 
 
@@ -210,6 +211,8 @@ def test_a_chart_has_one_name_for_each_method_and_thin_lines_for_several_seeds()
     assert svg.count("stroke-opacity: 0.5") == 2  # of `both`
     assert svg.count("stroke-width: 1.8") == 4  # a bold line for each, and its sign in the legend
     assert svg.count(">alone<") == svg.count(">both<") == 1
+    below = [*one, (2.0, -1.0)]  # unbiased KID may be, and a logarithm cannot
+    assert lines({"alone": (below, [below])}, "images", "KID") == lines({"alone": (one, [one])}, "images", "KID")
     assert "<svg" in lines({"none": ([], [])}, "images", "KID")
 
 
