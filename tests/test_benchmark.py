@@ -17,7 +17,7 @@ from lit_gen.benchmark import plan as plans
 from lit_gen.benchmark.cell import at, curve_of
 from lit_gen.benchmark.page import write_results
 from lit_gen.benchmark.plan import key_of, merged, read_plan, with_callbacks
-from lit_gen.benchmark.results import Cell, groups_of, last_crossing, read_cells, speed_up
+from lit_gen.benchmark.results import Cell, groups_of, read_cells
 from lit_gen.commands import benchmark as command
 from lit_gen.errors import UserError
 
@@ -115,24 +115,12 @@ def finish(folder: Path, method: str, kid: float, **more: Any) -> None:
     told = {"value": kid, "low": kid - 0.1, "high": kid + 0.1, "n_real": 100, "n_fake": 1000, "better": "lower"}
     curve = [{"images": 0, "minutes": 0.0, "kid": 2.0}, {"images": 4000, "minutes": 1.0, "kid": kid}]
     result = {"method": method, "data": "faces32", "shots": 100, "seed": 0, "minutes": 1, "source": None,
-              "numbers": {"kid_efficientnet_lite1": told, "swd_pixels": {**told, "value": 30.0}},
+              "numbers": {"kid_efficientnet_lite1": told, "swd_pixels": {**told, "value": 30.0},
+                          "copy_share_efficientnet_lite1": {**told, "value": 0.5}},
               "curve": curve, "images": 4000, "best_images": 4000} | more  # fmt: skip
     for name in ("grid", "strip"):
         save_image(torch.rand(3, 8, 8), folder / f"{name}.png")
     (folder / "result.json").write_text(json.dumps(result))
-
-
-def curve(*kids: float) -> list[dict[str, float]]:
-    return [{"images": 1000 * number, "minutes": number / 10, "kid": kid} for number, kid in enumerate(kids)]
-
-
-def test_the_last_crossing_counts_not_the_first() -> None:
-    assert last_crossing(curve(9, 3, 5, 4, 3, 2), 4) == 3000
-    assert last_crossing(curve(9, 3, 5), 4) is None
-    assert speed_up(curve(9, 3, 5, 4, 3, 2), curve(9, 9, 9, 9, 9, 9, 4, 8)) == 2.0
-    assert speed_up(curve(9, 9), curve(9, 8)) == 0.0
-    assert speed_up(curve(1, 1), curve(9, 9, 8)) == 2.0  # below from the beginning: the first measurement in training
-    assert speed_up(curve(1), []) is None
 
 
 def test_the_better_baseline_is_the_one_that_counts(tmp_path: Path) -> None:
@@ -152,14 +140,14 @@ def test_the_better_baseline_is_the_one_that_counts(tmp_path: Path) -> None:
 def test_the_page_opens_with_the_best_and_the_scratch_grid(tmp_path: Path) -> None:
     finish(tmp_path / "cells" / "a", "scratch", 0.8)
     finish(tmp_path / "cells" / "b", "good", 0.2)
-    copy = {"copy_share_x": {"value": 0.9}}
     cells = read_cells(tmp_path / "cells")
-    cells.append(Cell("copies", "faces32", 100, 0, 1, cells[0].folder, {"kid_efficientnet_x": {"value": 0.1, "low": 0,
-                      "high": 1, "n_real": 1, "n_fake": 1}, "copy_share_efficientnet_x": copy["copy_share_x"]}, []))  # fmt: skip
+    told = {"low": 0, "high": 1, "n_real": 1, "n_fake": 1}
+    numbers = {"kid_efficientnet_x": {**told, "value": 0.1}, "copy_share_efficientnet_x": {**told, "value": 0.9}}
+    cells.append(Cell("copies", "faces32", 100, 0, 1, cells[0].folder, numbers, []))
     write_results(cells, tmp_path, "a title", ["scratch"], None)
     page = (tmp_path / "index.html").read_text()
     opening = page[: page.index("<h2>")]
-    assert opening.count("<img") == 2 and opening.index('alt="good"') < opening.index('alt="scratch"')
+    assert opening.count("<img") == 2 and opening.index('alt="best: good') < opening.index('alt="from scratch: scratch')
     assert page.count("<svg") == 2 and "http" not in page.replace("http://www.w3.org", "")
     rows = (tmp_path / "results.csv").read_text().splitlines()
     assert len(rows) == 4 and rows[0].startswith("method,data,shots,seed")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, median_low
 from typing import Any
 
-from lit_gen.files import write_whole
+from lit_gen.benchmark.curves import best_point, speed_up
+from lit_gen.errors import UserError
 
 RESULT = "result.json"
-KEPT = ("method", "data", "shots", "seed", "minutes", "images", "source", "source_images", "best_images", "threads")
+NEEDED = ("method", "data", "shots", "seed", "minutes", "numbers", "curve", "images")
+OPTIONAL = ("seconds", "source", "source_images", "best_images", "threads")
+NAMES = ("kid", "class_share", "class_share_of_real", "copy_share", "swd", "precision", "recall")
 MOST_COPIES = 0.60  # copy share (fresh images: 0.5) of what may be called the best
 
 
@@ -23,10 +25,20 @@ class Cell:
     """A finished cell, as its `result.json` has it.
 
     Attributes:
+        method: Its name in the benchmark file.
+        data: Name of the data.
+        shots: Training images; None for all.
+        seed: Of the training.
+        minutes: Of training; 0 for a source that was only tested.
+        folder: Of the cell, with `grid.png` and `strip.png`.
         numbers: Key (`kid_efficientnet_lite1`) -> value, low, high, n_real, n_fake, better; of the test images.
         curve: Validation KID: images, minutes, kid.
-        images: Seen in training; 0 for a source that was only tested.
+        images: Seen in training.
+        seconds: That training took.
+        source: Name of what it began from.
+        source_images: That the source had seen; 0 where nobody wrote it down.
         best_images: Seen when the tested weights were kept.
+        threads: Of the processor.
     """
 
     method: str
@@ -38,15 +50,23 @@ class Cell:
     numbers: dict[str, dict[str, Any]]
     curve: list[dict[str, float]]
     images: int = 0
+    seconds: float = 0.0
     source: str | None = None
     source_images: int = 0
     best_images: int = 0
     threads: int = 1
 
+    def told(self, name: str) -> dict[str, Any] | None:
+        """What was measured under a name without its extractor, such as `kid`; None where it has no finite value."""
+        longer = tuple(f"{other}_" for other in NAMES if other.startswith(f"{name}_"))
+        keys = (key for key in self.numbers if key.startswith(f"{name}_") and not key.startswith(longer or "\n"))
+        found = self.numbers.get(next(keys, ""))
+        return found if found and finite(found["value"]) else None
+
     def value(self, name: str) -> float | None:
-        """A number by its name without the extractor: `kid`."""
-        found = [told["value"] for key, told in self.numbers.items() if bare(key) == name]
-        return found[0] if found else None
+        """The number of that name."""
+        found = self.told(name)
+        return None if found is None else found["value"]
 
 
 @dataclass(frozen=True)
@@ -56,25 +76,50 @@ class Row:
     Attributes:
         method: Its name.
         cells: One for each seed.
-        values: Name -> median.
+        middle: The cell whose KID is the median (of two middle ones the lower): its interval and pictures are shown.
+        values: Name -> median, of those of NAMES that were measured.
         of_baseline: KID divided by that of the better baseline.
         of_untouched: KID divided by that of the untouched source.
-        swd_of_baseline: Likewise of the sliced Wasserstein distance.
-        speed_up: Images in which the baseline was best, divided by those of the last crossing; 0 for never.
+        swd_of_baseline: Sliced Wasserstein distance divided by that of the better baseline.
+        speed_ups: Of each seed, in the order of the cells: see `curves.speed_up`.
     """
 
     method: str
     cells: list[Cell]
+    middle: Cell
     values: dict[str, float]
     of_baseline: float | None
     of_untouched: float | None
     swd_of_baseline: float | None
-    speed_up: float | None
+    speed_ups: list[float]
+
+    @property
+    def speed_up(self) -> float | None:
+        """The median over seeds; of two middle ones the lower, since there is no mean with `never`."""
+        return median_low(self.speed_ups) if self.speed_ups else None
+
+    @property
+    def copies(self) -> bool:
+        """Whether it copies its training images more than what is called the best may, or nobody looked."""
+        return self.values.get("copy_share", math.inf) > MOST_COPIES
+
+    @property
+    def share_counts(self) -> bool:
+        """Whether its class share counts: no copies, and patches at least as real as those from scratch."""
+        return not self.copies and self.swd_of_baseline is not None and self.swd_of_baseline <= 1
 
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that may be held against each other: one data set, as many shots, as many minutes."""
+    """Cells that may be held against each other: one data set, as many shots, as many minutes.
+
+    Attributes:
+        data: Its name.
+        shots: Training images; None for all.
+        minutes: Of training.
+        baseline: The baseline with the lower median KID; None where no baseline is finished.
+        rows: Lowest KID first.
+    """
 
     data: str
     shots: int | None
@@ -82,197 +127,117 @@ class Group:
     baseline: str | None
     rows: list[Row]
 
-    @property
-    def title(self) -> str:
-        shots = "all images" if self.shots is None else f"{self.shots} images"
-        return f"{self.data}, {shots}, {self.minutes:g} minutes"
+    def row(self, method: str | None) -> Row | None:
+        """The row of a method."""
+        return next((row for row in self.rows if row.method == method), None)
 
 
-def bare(key: str) -> str:
-    """The name of a number without its extractor."""
-    for end in ("_efficientnet", "_pixels", "_tiny", "_inception"):
-        key = key.partition(end)[0]
-    return key
+def finite(value: float | None) -> bool:
+    """Whether there is a number at all; reports have null for those that are not finite."""
+    return value is not None and math.isfinite(value)
 
 
 def read_cells(folder: Path) -> list[Cell]:
-    """All finished cells below a folder."""
-    found = []
-    for file in sorted(folder.glob(f"*/{RESULT}")):
-        told = json.loads(file.read_text())
-        kept = {name: told[name] for name in KEPT if name in told}
-        found.append(Cell(folder=file.parent, numbers=told["numbers"], curve=told["curve"], **kept))
-    return found
+    """All finished cells in a folder; of the same cell under several keys, the one that was finished last.
+
+    Args:
+        folder: Of the cells; those of the sources, which say what these cost, lie beside it in `sources`.
+
+    Raises:
+        UserError: A result is damaged.
+    """
+    costs = {cell.method: cell.images for cell in _finished(folder.parent / "sources")}
+    cells = {(c.method, c.data, c.shots, c.seed, c.minutes): c for c in _finished(folder)}
+    return [
+        Cell(**{**vars(cell), "source_images": cell.source_images or costs.get(f"source_{cell.source}", 0)})
+        for cell in sorted(cells.values(), key=lambda cell: cell.folder.name)
+    ]
+
+
+def _finished(folder: Path) -> list[Cell]:
+    """The cells of a folder in the order in which they were finished."""
+    files = sorted(folder.glob(f"*/{RESULT}"), key=lambda file: (file.stat().st_mtime, file))
+    return [_read(file) for file in files]
+
+
+def _read(file: Path) -> Cell:
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        kept = {name: told[name] for name in NEEDED} | {name: told[name] for name in OPTIONAL if name in told}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"benchmark: {file} is damaged ({error}), expected {', '.join(NEEDED)}.\nDelete its folder and type the "
+            "same command again."
+        ) from error
+    return Cell(folder=file.parent, **kept)
 
 
 def groups_of(cells: Sequence[Cell], baselines: Sequence[str], untouched: str | None) -> list[Group]:
     """Cells by data, shots and minutes; a source that was only tested stands in every group of its data and shots."""
-    keys = dict.fromkeys((cell.data, cell.shots, cell.minutes) for cell in cells if cell.minutes)
+    trained = {(cell.data, cell.shots) for cell in cells if cell.minutes}
+    keys = {(c.data, c.shots, c.minutes) for c in cells if c.minutes or (c.data, c.shots) not in trained}
     groups = []
-    for data, shots, minutes in sorted(keys, key=lambda key: (key[0], key[1] or 10**9, key[2])):
-        inside = [c for c in cells if (c.data, c.shots) == (data, shots) and c.minutes in (minutes, 0)]
+    for data, shots, minutes in sorted(keys, key=lambda key: (key[0], key[1] or math.inf, key[2])):
         methods: dict[str, list[Cell]] = {}
-        for cell in inside:
-            methods.setdefault(cell.method, []).append(cell)
+        for cell in cells:
+            if (cell.data, cell.shots) == (data, shots) and cell.minutes in (minutes, 0):
+                methods.setdefault(cell.method, []).append(cell)
         kids = {name: median_of(ones, "kid") for name, ones in methods.items()}
-        there = [name for name in baselines if kids.get(name) is not None]
-        baseline = min(there, key=kids.get, default=None)
+        baseline = better_baseline(kids, baselines)
         rows = [row_of(name, ones, methods.get(baseline, []), kids.get(untouched)) for name, ones in methods.items()]
-        rows.sort(key=lambda row: row.values.get("kid", float("inf")))
+        rows.sort(key=lambda row: (row.values.get("kid", math.inf), row.method))
         groups.append(Group(data, shots, minutes, baseline, rows))
     return groups
 
 
-def row_of(name: str, cells: list[Cell], baseline: list[Cell], untouched: float | None) -> Row:
+def better_baseline(kids: Mapping[str, float | None], baselines: Sequence[str]) -> str | None:
+    """The baseline with the lowest KID, of those that have one."""
+    there = [name for name in baselines if kids.get(name) is not None]
+    return min(there, key=lambda name: kids[name], default=None)
+
+
+def row_of(name: str, cells: Sequence[Cell], baseline: Sequence[Cell], untouched: float | None) -> Row:
     """A method's medians beside the better baseline's cells and the untouched source's KID."""
-    names = dict.fromkeys(bare(key) for cell in cells for key in cell.numbers)
-    values = {number: median_of(cells, number) for number in names}
-    kid, swd = values.get("kid"), values.get("swd")
-    ratios = [
-        speed
-        for cell in cells
-        if cell.curve and (speed := speed_up(cell.curve, matching(baseline, cell.seed))) is not None
-    ]
+    cells = sorted(cells, key=lambda cell: cell.seed)
+    medians = {number: median_of(cells, number) for number in NAMES}
+    values = {number: value for number, value in medians.items() if value is not None}
+    kid = values.get("kid")
+    goals = [goal_of(baseline, cell.seed) for cell in cells]
+    speeds = [speed_up(cell.curve, goal) for cell, goal in zip(cells, goals, strict=True) if cell.curve and goal]
+    by_kid = sorted(cells, key=lambda cell: math.inf if cell.value("kid") is None else cell.value("kid"))
+    measured = sum(cell.value("kid") is not None for cell in cells)
     return Row(
-        name, cells, values, ratio(kid, median_of(baseline, "kid")), ratio(kid, untouched),
-        ratio(swd, median_of(baseline, "swd")), median(ratios) if ratios else None,
-    )  # fmt: skip
-
-
-def matching(cells: Sequence[Cell], seed: int) -> list[dict[str, float]]:
-    """The curve of the cell with this seed, else of the first; empty where there is none."""
-    same = [cell.curve for cell in cells if cell.seed == seed] or [cell.curve for cell in cells]
-    return same[0] if same else []
+        method=name,
+        cells=cells,
+        middle=by_kid[max(0, measured - 1) // 2],
+        values=values,
+        of_baseline=ratio(kid, median_of(baseline, "kid")),
+        of_untouched=ratio(kid, untouched),
+        swd_of_baseline=ratio(values.get("swd"), median_of(baseline, "swd")),
+        speed_ups=[speed for speed in speeds if speed is not None],
+    )
 
 
 def median_of(cells: Sequence[Cell], name: str) -> float | None:
+    """The median of a number over the cells that have it."""
     values = [value for cell in cells if (value := cell.value(name)) is not None]
     return median(values) if values else None
 
 
 def ratio(value: float | None, other: float | None) -> float | None:
-    return None if value is None or not other else value / other
+    """How many times the other; None where either is missing, or the other is no positive number, as KID can be."""
+    return None if value is None or other is None or other <= 0 else value / other
 
 
-def last_crossing(curve: Sequence[dict[str, float]], level: float) -> float | None:
-    """The images from which on a curve's KID stays at or below a level until its end; None where it does not."""
-    found = None
-    for point in sorted(curve, key=lambda point: point["images"], reverse=True):
-        if point["kid"] > level:
-            break
-        found = point["images"]
-    return found
-
-
-def speed_up(curve: Sequence[dict[str, float]], baseline: Sequence[dict[str, float]]) -> float | None:
-    """How many times fewer target images than the baseline took to its best: by the LAST crossing of that; 0 for never.
-
-    A curve that begins below it counts as one measurement's images, the shortest that could have been seen.
-    """
-    if not baseline or not curve:
-        return None
-    best = min(baseline, key=lambda point: point["kid"])
-    crossed = last_crossing(curve, best["kid"])
-    if crossed is None:
-        return 0.0
-    first = min((point["images"] for point in curve if point["images"] > 0), default=1)
-    return best["images"] / max(crossed, first)
+def goal_of(baseline: Sequence[Cell], seed: int) -> tuple[float, float] | None:
+    """Images and KID at the best validation of the baseline's cell with this seed, else their medians over all."""
+    best = {cell.seed: found for cell in baseline if (found := best_point(cell.curve)) is not None}
+    if seed in best or not best:
+        return best.get(seed)
+    images, kids = zip(*best.values(), strict=True)
+    return median(images), median(kids)
 
 
 def best_of(group: Group) -> Row | None:
-    """The row with the lowest KID among those that do not copy their shots."""
-    fair = [row for row in group.rows if row.values.get("copy_share", 0) <= MOST_COPIES and row.values.get("kid")]
-    return fair[0] if fair else None
-
-
-HEADS = ("method", "seeds", "KID x1000", "of better scratch", "of untouched", "cats", "cats of real", "copy share",
-         "SWD", "SWD of scratch", "images", "speed-up")  # fmt: skip
-
-
-def line_of(row: Row) -> list[str]:
-    """What a table says of a row."""
-
-    def number(value: float | None, form: str = ".2f") -> str:
-        return "" if value is None else f"{value:{form}}"
-
-    values = row.values
-    kid, cell = values.get("kid"), row.cells[0]
-    speed = {None: "", 0.0: "never"}.get(row.speed_up) if row.speed_up in (None, 0.0) else f"{row.speed_up:.1f}"
-    told = cell.numbers.get(next((key for key in cell.numbers if bare(key) == "kid"), ""), {})
-    within = f" [{1000 * told['low']:.0f}, {1000 * told['high']:.0f}]" if told and len(row.cells) == 1 else ""
-    return [
-        row.method, str(len(row.cells)), "" if kid is None else f"{1000 * kid:.0f}{within}", number(row.of_baseline),
-        number(row.of_untouched), number(values.get("class_share")), number(values.get("class_share_of_real")),
-        number(values.get("copy_share")), number(values.get("swd"), ".1f"), number(row.swd_of_baseline),
-        f"{int(median([c.images for c in row.cells])):,}", speed,
-    ]  # fmt: skip
-
-
-def markdown(title: str, groups: Sequence[Group], sources: Sequence[str]) -> str:
-    """The tables as Markdown, with what it takes to read them."""
-    parts = [f"# {title}\n", *(f"- {note}" for note in notes_of(groups, sources)), ""]
-    for group in groups:
-        parts += [f"## {group.title}", "", "| " + " | ".join(HEADS) + " |", "|" + " --- |" * len(HEADS)]
-        parts += ["| " + " | ".join(line_of(row)) + " |" for row in group.rows] + [""]
-    return "\n".join(parts)
-
-
-def notes_of(groups: Sequence[Group], sources: Sequence[str]) -> list[str]:
-    """How to read the tables: N, the judges, and what the sources cost."""
-    keys = {key for group in groups for row in group.rows for cell in row.cells for key in cell.numbers}
-    told = [t for g in groups for r in g.rows for c in r.cells for k, t in c.numbers.items() if bare(k) == "kid"]
-    n = sorted({(one["n_fake"], one["n_real"]) for one in told})
-    return [
-        f"Test images, never seen in training or by the choice of weights. Generated and real images: "
-        f"{', '.join(f'{fake:,} against {real:,}' for fake, real in n)}. FID is biased at such numbers, so KID leads.",
-        f"Judged by {', '.join(sorted(key for key in keys if bare(key) in ('kid', 'class_share', 'swd')))}.",
-        "Medians over seeds; with one seed the 95 % interval of its KID. A method that is not in a table has no "
-        "finished cell.",
-        "`of better scratch`: the KID divided by that of the from-scratch arm with the lower KID in the same table.",
-        "`cats of real`: the share that an ImageNet classifier calls cats, divided by the same share of real images.",
-        "`copy share`: of samples nearer to a training image than to as many other real images; fresh images: 0.50.",
-        "`speed-up`: images in which that arm's validation KID was best, divided by those after which this one's "
-        "stays below it. Images of the source come on top of it.",
-        *sources,
-    ]
-
-
-def table_of(cells: Sequence[Cell]) -> str:
-    """One line for each cell, all numbers with their intervals, as CSV."""
-    keys = sorted({key for cell in cells for key in cell.numbers})
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*KEPT, *(f"{key}{end}" for key in keys for end in ("", "_low", "_high"))])
-    for cell in cells:
-        told = [cell.numbers.get(key, {}).get(end, "") for key in keys for end in ("value", "low", "high")]
-        writer.writerow(
-            [*("all" if v is None and k == "shots" else v for k in KEPT for v in [getattr(cell, k)]), *told]
-        )
-    return out.getvalue()
-
-
-def curves_of(cells: Sequence[Cell]) -> str:
-    """One line for each measurement in training, as CSV."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["method", "data", "shots", "seed", "budget", "images", "minutes", "kid"])
-    for cell in cells:
-        about = [cell.method, cell.data, cell.shots or "all", cell.seed, cell.minutes]
-        writer.writerows([*about, point["images"], round(point["minutes"], 3), point["kid"]] for point in cell.curve)
-    return out.getvalue()
-
-
-def sources_told(folder: Path) -> list[str]:
-    """What the sources cost, a sentence for each."""
-    found = []
-    for file in sorted(folder.glob(f"*/{RESULT}")):
-        told = json.loads(file.read_text())
-        found.append(f"The source {told['method']} cost {told['images']:,} images, {told['minutes']:g} minutes.")
-    return found
-
-
-def write_tables(cells: Sequence[Cell], out: Path, title: str, groups: Sequence[Group], sources: Sequence[str]) -> None:
-    """`results.csv`, `curves.csv` and `results.md`."""
-    write_whole(out / "results.csv", table_of(cells))
-    write_whole(out / "curves.csv", curves_of(cells))
-    write_whole(out / "results.md", markdown(title, groups, sources) + "\n")
+    """The row with the lowest KID among those that do not copy their training images."""
+    return next((row for row in group.rows if "kid" in row.values and not row.copies), None)

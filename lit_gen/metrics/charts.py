@@ -65,26 +65,34 @@ def curves(runs: Sequence[Sequence[Point]], name: str) -> str:
     return _svg(figure)
 
 
-def lines(named: Mapping[str, Sequence[Sequence[tuple[float, float]]]], x: str, y: str) -> str:
-    """Several curves under each name: their values over x, on a logarithmic scale of y, with a legend.
+def lines(
+    named: Mapping[str, tuple[Sequence[tuple[float, float]], Sequence[Sequence[tuple[float, float]]]]], x: str, y: str
+) -> str:
+    """A bold curve and the thin ones that it stands for under each name, on a logarithmic scale of y, with a legend.
 
     Args:
-        named: Under each name some curves, each of (x, y) with y > 0; other points are left out.
+        named: Under each name the bold curve and the thin ones, each of points (x, y); those with y <= 0 are left out.
         x: What the one axis says.
         y: What the other says.
     """
     figure, axes = _figure(7.5, 3.8)
-    for place, (name, curves_of_one) in enumerate(named.items()):
-        style = ("-", "--", ":")[place // len(COLOURS) % 3]
-        for number, points in enumerate(curves_of_one):
-            xs, ys = zip(*[point for point in points if point[1] > 0] or [((), ())], strict=True)
-            label = None if number else name
-            axes.plot(xs, ys, style, color=colour(place), linewidth=1.3, label=label)
+    for place, (name, (bold, thin)) in enumerate(named.items()):
+        style = {"linestyle": ("-", "--", ":")[place // len(COLOURS) % 3], "color": colour(place)}
+        for points in thin if len(thin) > 1 else ():
+            axes.plot(*_above_zero(points), **style, linewidth=0.6, alpha=0.5)
+        marker = "o" if len(bold) < 2 else None
+        axes.plot(*_above_zero(bold), **style, linewidth=1.8, label=name, marker=marker, markersize=4)
     axes.set_yscale("log")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False, labelcolor=INK)
     return _svg(figure)
+
+
+def _above_zero(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """The x and the y of the points that a logarithmic scale can show."""
+    shown = [point for point in points if point[1] > 0]
+    return [x for x, _ in shown], [y for _, y in shown]
 
 
 def forest(rows: Mapping[str, Estimate], colours: Mapping[str, str]) -> str:
