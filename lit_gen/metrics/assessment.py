@@ -75,7 +75,7 @@ def assess(
     with tempfile.TemporaryDirectory(dir=workplace()) as folder:
         place = Path(folder), ranks, step
         evidence = evidence_of(subject, needs_of(wanted), extractor, *place)
-        others = references(subject.reals, subject.n, extractor, *place)
+        others = references(subject.reals, subject.n, needs_of(wanted), extractor, *place)
         return ranks.first(_assessment, subject, metrics, wanted, evidence, others)
 
 
@@ -108,9 +108,9 @@ def _assessment(
 
 
 def every_metric() -> list[Metric]:
-    """One of each metric that lit_gen has, with its default arguments; KID first."""
+    """One of each metric that lit_gen has and that suits any images, with its default arguments; KID first."""
     found = classes_of(import_rooms()["metrics"]).values()
-    kinds = [kind for kind in found if issubclass(kind, Metric) and not inspect.isabstract(kind)]
+    kinds = [kind for kind in found if issubclass(kind, Metric) and not inspect.isabstract(kind) and kind.by_default]
     return [kind() for kind in sorted(kinds, key=lambda kind: (kind is not KID, kind.__name__))]
 
 

@@ -29,6 +29,7 @@ class Evidence:
         fake_labels: (M,) int64, where the model was asked for classes.
         train_labels: (T,) int64.
         fake_logits: (M, K), what the extractor's classifier says of the generated images.
+        real_logits: (N, K), what it says of the real ones.
         path: (P, 2, F), of images at both ends of a short step in latent space.
         path_step: Length of that step, as a share of the way between two latents.
     """
@@ -41,6 +42,7 @@ class Evidence:
     fake_labels: Tensor | None = None
     train_labels: Tensor | None = None
     fake_logits: Tensor | None = None
+    real_logits: Tensor | None = None
     path: Tensor | None = None
     path_step: float = 1e-4
 
@@ -94,12 +96,14 @@ class Metric(ABC):
         least: So few images of each set are enough, in `real` and in `fake`.
         needs: Which parts of the evidence, beside `real` and `fake`, it goes by.
         within: The values that its numbers can have; intervals end there.
+        by_default: Whether a test has it where nobody says what is to be measured.
     """
 
     better: ClassVar[dict[str, Better]]
     least: ClassVar[int] = 4
     needs: ClassVar[tuple[str, ...]] = ()
     within: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    by_default: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, evidence: Evidence) -> dict[str, float]:

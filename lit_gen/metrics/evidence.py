@@ -54,11 +54,17 @@ def evidence_of(
         extractor.name, reals.features.features, fake, reals.train_features.features,
         classes_of(reals.images), subject.labels, classes_of(reals.train), path=torch.stack(ends, 1) if ends else None,
     )  # fmt: skip
-    return with_logits(evidence, extractor) if "fake_logits" in needs else evidence
+    return with_logits(evidence, needs, extractor)
 
 
 def references(
-    reals: Reals, n: int, extractor: Extractor, folder: Path, ranks: Ranks, step: Callable[[int], Any]
+    reals: Reals,
+    n: int,
+    needs: set[str],
+    extractor: Extractor,
+    folder: Path,
+    ranks: Ranks,
+    step: Callable[[int], Any],
 ) -> dict[str, Evidence]:
     """Evidence with other images in the place of generated ones, in the first process: the floor, and two ceilings.
 
@@ -83,7 +89,7 @@ def references(
         real_labels=classes_of(images), fake_labels=None if labels is None else labels[rows],
     )  # fmt: skip
     ceilings = {name: Evidence(extractor.name, real, fake) for name, fake in found.items()}
-    return {name: with_logits(evidence, extractor) for name, evidence in {FLOOR: floor, **ceilings}.items()}
+    return {name: with_logits(evidence, needs, extractor) for name, evidence in {FLOOR: floor, **ceilings}.items()}
 
 
 def blurred(images: Tensor, number: int) -> Tensor:
@@ -122,8 +128,11 @@ def needs_of(metrics: Sequence[Metric]) -> set[str]:
     return {need for metric in metrics for need in metric.needs}
 
 
-def with_logits(evidence: Evidence, extractor: Extractor) -> Evidence:
-    """With what the extractor's classifier says of the generated images, where it has a classifier."""
-    device = next(extractor.parameters()).device
-    parts = [extractor.classify(part.to(device)) for part in evidence.fake.split(1024)]
-    return evidence if parts[0] is None else replace(evidence, fake_logits=torch.cat([part.cpu() for part in parts]))
+def with_logits(evidence: Evidence, needs: set[str], extractor: Extractor) -> Evidence:
+    """With what the extractor's classifier, where it has one, says of those images whose logits are wanted."""
+    device, found = next(extractor.parameters()).device, {}
+    for name, features in (("fake_logits", evidence.fake), ("real_logits", evidence.real)):
+        if name in needs:
+            parts = [extractor.classify(part.to(device)) for part in features.split(1024)]
+            found[name] = None if parts[0] is None else torch.cat([part.cpu() for part in parts])
+    return replace(evidence, **found)
