@@ -20,6 +20,8 @@ Better = Literal["lower", "higher"]
 class Evidence:
     """Features of images by one extractor, a row for each image, float32; often memory maps, so read them in parts.
 
+    What only some metrics go by is there where one of them needs it.
+
     Attributes:
         extractor: Name of the extractor.
         real: (N, F), of the images that the model is held against: held-out ones, unless the name says otherwise.
@@ -30,6 +32,8 @@ class Evidence:
         train_labels: (T,) int64.
         fake_logits: (M, K), what the extractor's classifier says of the generated images.
         real_logits: (N, K), what it says of the real ones.
+        real_images: (N, C, H, W) uint8.
+        fake_images: (M, C, H, W) uint8, rounded as real ones are.
         path: (P, 2, F), of images at both ends of a short step in latent space.
         path_step: Length of that step, as a share of the way between two latents.
     """
@@ -43,6 +47,8 @@ class Evidence:
     train_labels: Tensor | None = None
     fake_logits: Tensor | None = None
     real_logits: Tensor | None = None
+    real_images: Tensor | None = None
+    fake_images: Tensor | None = None
     path: Tensor | None = None
     path_step: float = 1e-4
 
@@ -63,7 +69,7 @@ class Estimate:
         high: Upper end.
         n_real: Images that the model was held against.
         n_fake: Generated images.
-        extractor: Name of the network whose features were compared; numbers of different ones cannot be.
+        extractor: Name of the network whose features were compared, or `pixels`; numbers of different ones cannot be.
         better: Which way is better.
         replicates: The value without each block of images, for the interval of a difference.
     """
@@ -97,6 +103,7 @@ class Metric(ABC):
         needs: Which parts of the evidence, beside `real` and `fake`, it goes by.
         within: The values that its numbers can have; intervals end there.
         by_default: Whether a test has it where nobody says what is to be measured.
+        space: Where it compares images, if not among the extractor's features: the last part of its numbers' keys.
     """
 
     better: ClassVar[dict[str, Better]]
@@ -104,6 +111,7 @@ class Metric(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     within: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     by_default: ClassVar[bool] = True
+    space: ClassVar[str | None] = None
 
     @abstractmethod
     def __call__(self, evidence: Evidence) -> dict[str, float]:
@@ -141,7 +149,7 @@ class Metric(ABC):
     def _described(self, name: str, value: float, replicates: Sequence[float], evidence: Evidence) -> Estimate:
         least, most = self.bounds(name)
         low, high = (min(max(end, least), most) for end in interval(value, replicates))
-        about = *self.counts(evidence), evidence.extractor, self.better[name]
+        about = *self.counts(evidence), self.space or evidence.extractor, self.better[name]
         return Estimate(name, value, low, high, *about, tuple(replicates))
 
     def check(self, n_real: int, n_fake: int) -> None:
