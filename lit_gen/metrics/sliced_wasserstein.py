@@ -28,7 +28,7 @@ class SlicedWasserstein(Metric):
     Images are taken apart into levels from fine to coarse, and 7x7 patches of both sets are compared at each of them:
     their distribution, not which patch is beside which. Many good patches in a senseless order score well, and so does
     a copied training set. Where a network that is frozen in the discriminator also judges its images, this one is
-    impartial. It is no multiple of 10^3, as the paper's numbers are, and falls with more images of either set.
+    impartial. The paper's numbers are 10^3 times as large. It falls with more images of either set.
 
     Args:
         patches: In each level of each image, at random places that are the same in all images.
