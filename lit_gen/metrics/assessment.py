@@ -108,7 +108,7 @@ def _assessment(
 
 
 def every_metric() -> list[Metric]:
-    """One of each metric that a test has by default, with its default arguments; KID first."""
+    """One of each metric that lit_gen has and that suits any images, with its default arguments; KID first."""
     found = classes_of(import_rooms()["metrics"]).values()
     kinds = [kind for kind in found if issubclass(kind, Metric) and not inspect.isabstract(kind) and kind.by_default]
     return [kind() for kind in sorted(kinds, key=lambda kind: (kind is not KID, kind.__name__))]

@@ -20,6 +20,8 @@ Better = Literal["lower", "higher"]
 class Evidence:
     """Features of images by one extractor, a row for each image, float32; often memory maps, so read them in parts.
 
+    What only some metrics go by is there where one of them needs it.
+
     Attributes:
         extractor: Name of the extractor.
         real: (N, F), of the images that the model is held against: held-out ones, unless the name says otherwise.
@@ -29,9 +31,9 @@ class Evidence:
         fake_labels: (M,) int64, where the model was asked for classes.
         train_labels: (T,) int64.
         fake_logits: (M, K), what the extractor's classifier says of the generated images.
-        real_logits: (N, K), likewise of the real images.
-        real_images: (N, C, H, W) in [-1, 1], the real images themselves.
-        fake_images: (M, C, H, W) in [-1, 1], rounded to 8 bits as the real ones are.
+        real_logits: (N, K), what it says of the real ones.
+        real_images: (N, C, H, W) uint8.
+        fake_images: (M, C, H, W) uint8, rounded as real ones are.
         path: (P, 2, F), of images at both ends of a short step in latent space.
         path_step: Length of that step, as a share of the way between two latents.
     """
@@ -67,7 +69,7 @@ class Estimate:
         high: Upper end.
         n_real: Images that the model was held against.
         n_fake: Generated images.
-        extractor: Name of the network whose features were compared; numbers of different ones cannot be.
+        extractor: Name of the network whose features were compared, or `pixels`; numbers of different ones cannot be.
         better: Which way is better.
         replicates: The value without each block of images, for the interval of a difference.
     """
@@ -100,8 +102,8 @@ class Metric(ABC):
         least: So few images of each set are enough, in `real` and in `fake`.
         needs: Which parts of the evidence, beside `real` and `fake`, it goes by.
         within: The values that its numbers can have; intervals end there.
-        by_default: Whether a test has it that names no metrics.
-        space: What its numbers are called after where that is not the extractor.
+        by_default: Whether a test has it where nobody says what is to be measured.
+        space: Where it compares images, if not among the extractor's features: the last part of its numbers' keys.
     """
 
     better: ClassVar[dict[str, Better]]

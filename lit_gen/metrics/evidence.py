@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset
 from torchvision.transforms.functional import gaussian_blur
 
 from lit_gen.files import writable_folder
 from lit_gen.metrics.base import Estimate, Evidence, Metric
 from lit_gen.metrics.extractor import Extractor
 from lit_gen.metrics.features import BATCH, features_of_batches
-from lit_gen.metrics.pixels import Pixels
+from lit_gen.metrics.images import gathered, images_of_set, noted
 from lit_gen.metrics.subject import Reals, Subject, classes_of
 from lit_gen.paths import cache_folder
 from lit_gen.pictures import in_order
@@ -40,7 +40,7 @@ def evidence_of(
         ranks: All processes take part; the first alone gets the evidence, the others None.
         step: Is told the number of images after each batch.
     """
-    fake = features_of_batches(subject.batches, subject.n, extractor, folder, ranks, step)
+    fake, fake_images = _generated(subject.batches, subject.n, needs, extractor, folder, ranks, step)
     ends = []
     if "path" in needs and hasattr(subject.model, "decode"):
         for end in (0, 1):
@@ -60,18 +60,19 @@ def evidence_of(
     evidence = Evidence(
         extractor.name, reals.features.features, fake, reals.train_features.features,
         classes_of(reals.images), subject.labels, classes_of(reals.train), path=torch.stack(ends, 1) if ends else None,
-        real_images=None if pixels is None else all_of(reals.images), fake_images=images,
+        real_images=images_of_set(reals.images) if "real_images" in needs else None, fake_images=fake_images,
     )  # fmt: skip
-    return with_logits(evidence, extractor) if needs & {"fake_logits", "real_logits"} else evidence
-
-
-def all_of(images: Dataset) -> Tensor:
-    """(N, C, H, W): the images of a set."""
-    return torch.cat([batch[0] for batch in in_order(images, list(range(len(images))), BATCH)])
+    return with_logits(evidence, needs, extractor)
 
 
 def references(
-    reals: Reals, n: int, needs: set[str], extractor: Extractor, folder: Path, ranks: Ranks, step: Callable[[int], Any]
+    reals: Reals,
+    n: int,
+    needs: set[str],
+    extractor: Extractor,
+    folder: Path,
+    ranks: Ranks,
+    step: Callable[[int], Any],
 ) -> dict[str, Evidence]:
     """Evidence with other images in the place of generated ones, in the first process: the floor, and two ceilings.
 
@@ -86,27 +87,40 @@ def references(
             for number, (real, *_) in islice(batches, turns.start, turns.stop, turns.step):
                 yield change(real, number)
 
-        found[name] = features_of_batches(make, len(images), extractor, folder, ranks, step)
-        if pixels is not None:
-            pictures[name] = pixels.images(features_of_batches(make, len(images), pixels, folder, ranks))
+        found[name] = _generated(make, len(images), needs, extractor, folder, ranks, step)
     if ranks.rank:
         return {}
     real, train, labels = reals.features.features, reals.train_features.features, classes_of(reals.train)
     n = min(n, len(train))
     rows = torch.arange(n) * len(train) // n
+    pixels = images_of_set(images) if "real_images" in needs else None
     floor = Evidence(
-        extractor.name, real, train[rows],
+        extractor.name, real, train[rows], real_images=pixels,
+        fake_images=images_of_set(Subset(reals.train, rows.tolist())) if "fake_images" in needs else None,
         real_labels=classes_of(images), fake_labels=None if labels is None else labels[rows],
     )  # fmt: skip
-    ceilings = {name: Evidence(extractor.name, real, fake) for name, fake in found.items()}
-    if pixels is not None:
-        shown = all_of(images)
-        floor = replace(floor, real_images=shown, fake_images=all_of(Subset(reals.train, rows.tolist())))
-        ceilings = {
-            name: replace(evidence, real_images=shown, fake_images=pictures[name])
-            for name, evidence in ceilings.items()
-        }
-    return {name: with_logits(evidence, extractor) for name, evidence in {FLOOR: floor, **ceilings}.items()}
+    ceilings = {
+        name: Evidence(extractor.name, real, fake, real_images=pixels, fake_images=fake_images)
+        for name, (fake, fake_images) in found.items()
+    }
+    return {name: with_logits(evidence, needs, extractor) for name, evidence in {FLOOR: floor, **ceilings}.items()}
+
+
+def _generated(
+    make: Callable[[slice], Iterable[Tensor]],
+    n: int,
+    needs: set[str],
+    extractor: Extractor,
+    folder: Path,
+    ranks: Ranks,
+    step: Callable[[int], Any],
+) -> tuple[Tensor | None, Tensor | None]:
+    """Features and, where they are wanted, the images themselves, in the first process; each is made once for both."""
+    if "fake_images" not in needs:
+        return features_of_batches(make, n, extractor, folder, ranks, step), None
+    seen: list[Tensor] = []
+    features = features_of_batches(lambda turns: noted(make(turns), seen), n, extractor, folder, ranks, step)
+    return features, gathered(seen, n, ranks)
 
 
 def blurred(images: Tensor, number: int) -> Tensor:
@@ -145,13 +159,11 @@ def needs_of(metrics: Sequence[Metric]) -> set[str]:
     return {need for metric in metrics for need in metric.needs}
 
 
-def with_logits(evidence: Evidence, extractor: Extractor) -> Evidence:
-    """With what the extractor's classifier says of the images, where it has a classifier."""
-    device = next(extractor.parameters()).device
-    found = {}
-    for name, rows in (("real_logits", evidence.real), ("fake_logits", evidence.fake)):
-        parts = [extractor.classify(part.to(device)) for part in rows.split(1024)]
-        if parts[0] is None:
-            return evidence
-        found[name] = torch.cat([part.cpu() for part in parts])
+def with_logits(evidence: Evidence, needs: set[str], extractor: Extractor) -> Evidence:
+    """With what the extractor's classifier, where it has one, says of those images whose logits are wanted."""
+    device, found = next(extractor.parameters()).device, {}
+    for name, features in (("fake_logits", evidence.fake), ("real_logits", evidence.real)):
+        if name in needs:
+            parts = [extractor.classify(part.to(device)) for part in features.split(1024)]
+            found[name] = None if parts[0] is None else torch.cat([part.cpu() for part in parts])
     return replace(evidence, **found)

@@ -1,45 +1,78 @@
-"""The share of images in ImageNet's classes, by hand."""
+"""Class share by hand, its intervals the long way, and what it refuses."""
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
-from torch.nn.functional import one_hot
+from normals import evidence_of
+from tiny_extractor import TinyExtractor
 
 from lit_gen.errors import UserError
 from lit_gen.metrics.assessment import every_metric
-from lit_gen.metrics.base import Evidence
+from lit_gen.metrics.base import Evidence, Metric
 from lit_gen.metrics.class_share import ClassShare
+from lit_gen.metrics.evidence import with_logits
 
 
-def evidence_of(real: list[int], fake: list[int]) -> Evidence:
-    real_logits, fake_logits = (one_hot(torch.tensor(classes), 1000).float() for classes in (real, fake))
-    return Evidence("tiny", torch.zeros(len(real), 2), torch.zeros(len(fake), 2),
-                    fake_logits=fake_logits, real_logits=real_logits)  # fmt: skip
+def evidence(fake: list[int], real: list[int], n_classes: int = 1000) -> Evidence:
+    """Images that the classifier puts into these classes."""
+    logits = [torch.eye(n_classes)[rows] for rows in (fake, real)]
+    return evidence_of(
+        torch.zeros(len(real), 2), torch.zeros(len(fake), 2), fake_logits=logits[0], real_logits=logits[1]
+    )
 
 
-def test_both_shares_by_hand() -> None:
-    evidence = evidence_of([281, 285, 7, 283], [280, 281, 282, 286, 1, 2, 3, 4])
-    assert ClassShare()(evidence) == {"class_share": 0.25, "class_share_of_real": 0.25 / 0.75}
-    assert ClassShare([7])(evidence) == {"class_share": 0.0, "class_share_of_real": 0.0}
+def test_by_hand() -> None:
+    found = ClassShare()(evidence([281, 285, 280, 286, 0, 283, 7, 7], [282, 282, 282, 284, 281, 12, 999, 0]))
+    assert found == {"class_share": 3 / 8, "class_share_of_real": (3 / 8) / (5 / 8)}
+    found = ClassShare([0])(evidence([0, 0, 0, 1], [0, 1, 1, 1]))
+    assert found == {"class_share": 0.75, "class_share_of_real": 3.0}
+    same = [281, 3, 285, 4]
+    assert ClassShare()(evidence(same, same))["class_share_of_real"] == 1
 
 
-def test_the_ratio_may_exceed_one_and_its_interval_holds_it() -> None:
-    share, ratio = ClassShare().estimate(evidence_of([281, 1] * 20, [281, 281, 281, 1] * 20))
-    assert (share.value, ratio.value) == (0.75, 1.5)
-    assert share.low < 0.75 < share.high <= 1 and ratio.low < 1.5 < ratio.high
+def test_logits_are_those_of_the_extractor() -> None:
+    extractor, random = TinyExtractor(), torch.Generator().manual_seed(0)
+    fake, real = (extractor(torch.rand(n, 3, 8, 8, generator=random) * 2 - 1) for n in (40, 30))
+    # Random weights see all images as one class: what tells them apart is stretched.
+    fake, real = ((features - fake.mean(0)) * 100 for features in (fake, real))
+    expected = [extractor.head(rows).argmax(1).eq(2).double().mean().item() for rows in (fake, real)]
+    assert all(0 < share < 1 for share in expected)
+    seen = with_logits(Evidence("tiny", real, fake), {"fake_logits", "real_logits"}, extractor)
+    found = ClassShare([2])(seen)
+    assert found["class_share"] == pytest.approx(expected[0])
+    assert found["class_share_of_real"] == pytest.approx(expected[0] / expected[1])
+    only = with_logits(Evidence("tiny", real, fake), {"fake_logits"}, extractor)
+    assert only.real_logits is None and torch.equal(only.fake_logits, seen.fake_logits)
 
 
-@pytest.mark.parametrize("classes", [[], [1000], [-1, 3]])
-def test_classes_that_do_not_exist_are_refused(classes: list[int]) -> None:
-    with pytest.raises(UserError, match="expected some numbers of 0 to 999"):
-        ClassShare(classes)
+def test_intervals() -> None:
+    random = torch.Generator().manual_seed(0)
+    fake, real = (torch.randint(278, 288, (n,), generator=random).tolist() for n in (300, 90))
+    given, metric = evidence(fake, real), ClassShare()
+    assert metric.replicates(given, 20) == Metric.replicates(metric, given, 20)
+    share, ratio = metric.estimate(given)
+    assert share.key == "class_share_known" and share.better == ratio.better == "higher"
+    assert 0 < share.low < share.value < share.high < 1 < ratio.high
+    half = 1.96 * math.sqrt(share.value * (1 - share.value) / 300)  # of a binomial share
+    assert share.high - share.value == pytest.approx(half, rel=0.4)
 
 
-def test_reals_of_other_classes_are_refused() -> None:
-    with pytest.raises(UserError, match="none of 4 real images"):
-        ClassShare()(evidence_of([1, 2, 3, 4], [281] * 4))
+def test_only_who_asks_has_it() -> None:
+    kinds = {type(metric).__name__ for metric in every_metric()}
+    assert "ClassShare" not in kinds and {"KID", "InceptionScore"} < kinds
 
 
-def test_only_those_who_ask_for_it_get_it() -> None:
-    assert not any(isinstance(metric, ClassShare) for metric in every_metric())
+def test_mistakes() -> None:
+    for classes in ([], [1000], [3, -1]):
+        with pytest.raises(UserError, match=r"ClassShare: found classes \[.*expected .* from 0 to 999"):
+            ClassShare(classes)
+    with pytest.raises(UserError, match="ClassShare: found no fake_logits, real_logits, expected"):
+        ClassShare().estimate(evidence_of(torch.zeros(9, 2), torch.zeros(9, 2)))
+    with pytest.raises(UserError, match="found none of 4 real images that known puts into the classes"):
+        ClassShare().estimate(evidence([281] * 5, [1, 2, 3, 4]))
+    for n_classes in (10, 1008):
+        with pytest.raises(UserError, match=f"found the {n_classes} classes of known, expected"):
+            ClassShare().estimate(evidence([0] * 5, [0] * 5, n_classes))
