@@ -49,11 +49,6 @@ def evidence_of(
                 return subject.ends_of_steps(end, STEPS, turns)
 
             ends.append(features_of_batches(make, STEPS, extractor, folder, ranks, step, rounded=False))
-    pixels, images = None, None
-    if "fake_images" in needs:
-        shape = tuple(subject.reals.images[0][0].shape)
-        pixels = Pixels(shape, next(extractor.parameters()).device)
-        images = pixels.images(features_of_batches(subject.batches, subject.n, pixels, folder, ranks))
     if ranks.rank:
         return None
     reals = subject.reals
@@ -78,8 +73,7 @@ def references(
 
     Real train images say what a perfect model would get, blurred real images and noise what a bad one gets.
     """
-    images, found, pictures = reals.images, {}, {}
-    pixels = Pixels(images[0][0].shape, next(extractor.parameters()).device) if "fake_images" in needs else None
+    images, found = reals.images, {}
     for name, change in (("blurred real images", blurred), ("noise", noise_like)):
 
         def make(turns: slice, change: Callable[[Tensor, int], Tensor] = change) -> Iterator[Tensor]:
