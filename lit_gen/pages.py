@@ -30,4 +30,9 @@ def png(image: Tensor) -> str:
 
     file = BytesIO()
     save_image(image.float(), file, format="png")
-    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
+    return address(file.getvalue())
+
+
+def address(png_file: bytes) -> str:
+    """The content of a PNG file as the address that carries it."""
+    return f"data:image/png;base64,{b64encode(png_file).decode()}"

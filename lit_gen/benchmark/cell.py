@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -16,19 +13,17 @@ from typing import Any
 import yaml
 from torchvision.utils import save_image
 
-from lit_gen import checkpoint as checkpoints
+from lit_gen.benchmark.children import Children
 from lit_gen.benchmark.plan import Planned
+from lit_gen.benchmark.results import RESULT, Step
+from lit_gen.checkpoint import load_model, read
 from lit_gen.files import write_whole
+from lit_gen.metrics.evidence import FLOOR
 from lit_gen.metrics.report import REPORT
 from lit_gen.metrics.runs import BEST
 from lit_gen.run_folder import CHECKPOINT, newest
 
-RESULT = "result.json"
-GRID, STRIP = 64, 10  # images in the pictures of a cell
-
-
-class CellFailed(Exception):
-    """A command of a cell ended with a status other than 0; says which log tells why."""
+PICTURES = {"grid": (64, 8), "strip": (12, 12)}  # images and columns of the pictures of a cell
 
 
 def finished(folder: Path) -> bool:
@@ -37,7 +32,7 @@ def finished(folder: Path) -> bool:
 
 
 def run_cell(
-    cell: Planned, folder: Path, source: Path | None, group: str, options: Sequence[str], threads: int
+    cell: Planned, folder: Path, source: Path | None, group: str, options: Sequence[str], children: Children
 ) -> None:
     """Trains and tests a cell in its folder, and writes `result.json` last of all.
 
@@ -47,7 +42,7 @@ def run_cell(
         source: The checkpoint that it begins from.
         group: Name of the experiment, and of the group in W&B.
         options: Further options of `fit` and `test`: those of W&B.
-        threads: Of the processor.
+        children: Runs the commands.
 
     Raises:
         CellFailed: Training or test did not end well.
@@ -57,14 +52,14 @@ def run_cell(
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(with_source(cell.config, source, cell.minutes > 0), sort_keys=False))
     place = [f"--config={config}", f"--experiment={group}", f"--trainer.default_root_dir={folder}", *options]
-    best = source
+    run, best = None, source
     if cell.minutes:
-        command("fit", [*place, "--trainer.enable_progress_bar=false"], folder, threads)
+        children.run("fit", place, folder)
         run = newest(folder, group)
-        best = run / BEST if (run / BEST).is_file() else run / CHECKPOINT
-    if measures(cell.config):
-        command("test", [*place, "--trainer.enable_progress_bar=false", f"--ckpt_path={best}"], folder, threads)
-    conclude(cell, folder, best, newest(folder, group) if cell.minutes else None, threads)
+        best = next(file for file in (run / BEST, run / CHECKPOINT) if file.is_file())
+    if any(callback["class_path"] == "Evaluation" for callback in cell.config["trainer"]["callbacks"]):
+        children.run("test", [*place, f"--ckpt_path={best}"], folder)
+    conclude(cell, folder, best, run)
 
 
 def with_source(config: dict[str, Any], source: Path | None, trains: bool) -> dict[str, Any]:
@@ -73,70 +68,53 @@ def with_source(config: dict[str, Any], source: Path | None, trains: bool) -> di
     callbacks = config["trainer"]["callbacks"]
     for callback in callbacks:
         if callback["class_path"].rpartition(".")[2] == "LoadWeights" and source is not None:
-            callback["init_args"]["source"] = str(source)
+            callback.setdefault("init_args", {})["source"] = str(source)
     if not trains:
         config["trainer"]["callbacks"] = [one for one in callbacks if one["class_path"] == "Evaluation"]
     return config
 
 
-def measures(config: dict[str, Any]) -> bool:
-    """Whether a cell is tested; a source is only trained."""
-    return any(callback["class_path"] == "Evaluation" for callback in config["trainer"]["callbacks"])
+def checkpoint_in(folder: Path) -> Path:
+    """What a finished source hands on: its last weights."""
+    return Path(json.loads((folder / RESULT).read_text(encoding="utf-8"))["last"])
 
 
-def command(name: str, arguments: list[str], folder: Path, threads: int) -> None:
-    """Runs a command of lit_gen, its output in `<name>.log`.
-
-    Raises:
-        CellFailed: Its status is not 0.
-    """
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    log = folder / f"{name}.log"
-    with log.open("w") as out:
-        # Closed with its parent's terminal by Ctrl-C: both are of one process group.
-        done = subprocess.run(
-            [sys.executable, "-m", "lit_gen", name, *arguments], env=environment, stdout=out, stderr=out
-        )
-    if done.returncode:
-        last = log.read_text(errors="replace").strip().splitlines()[-3:]
-        raise CellFailed(f"{name} ended with status {done.returncode}: {' | '.join(last)} ({log})")
-
-
-def conclude(cell: Planned, folder: Path, best: Path, run: Path | None, threads: int) -> None:
+def conclude(cell: Planned, folder: Path, best: Path, run: Path | None) -> None:
     """Writes the pictures of a cell, and then its result."""
-    model = checkpoints.load_model(best)
-    for name, n, columns in (("grid", GRID, 8), ("strip", STRIP, STRIP)):
-        images = model.sample(n, seed=0)
-        save_image((images / 2 + 0.5).clamp(0, 1), folder / f"{name}.png", nrow=columns)
-    curve = curve_of(run / "metrics.csv") if run is not None else []
-    last = checkpoints.read(run / CHECKPOINT) if run is not None else {}
+    model = load_model(best)
+    for name, (n, columns) in PICTURES.items():
+        image = (model.sample(n, seed=0) / 2 + 0.5).clamp(0, 1)
+        save_image(image, folder / f"{name}.png", nrow=columns, pad_value=0.5)
+    numbers, floor = numbers_of(folder)
     result = {
         **{name: getattr(cell, name) for name in ("method", "data", "shots", "seed", "minutes", "source")},
-        "numbers": numbers_of(folder),
-        "curve": curve,
-        "images": last.get("images_seen", 0),
-        "seconds": 60 * cell.minutes,
-        "best_images": model.images_seen if run is not None else 0,
-        "checkpoint": str(best.relative_to(folder)) if best.is_relative_to(folder) else str(best),
-        "threads": threads,
+        "images": 0 if run is None else read(run / CHECKPOINT)["images_seen"],
+        "best_images": 0 if run is None else model.images_seen,
+        "numbers": numbers,
+        "floor": floor,
+        "curve": [] if run is None else curve_of(run / "metrics.csv"),
+        "best": str(best.resolve()),
+        "last": str((best if run is None else run / CHECKPOINT).resolve()),
     }
     write_whole(folder / RESULT, json.dumps(result, indent=1) + "\n")
 
 
-def numbers_of(folder: Path) -> dict[str, dict[str, Any]]:
-    """What the test's report says, by key."""
+def numbers_of(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What the report of the cell's test says, of generated images and of real train images; nothing of a source."""
     reports = sorted(folder.rglob(REPORT))
     if not reports:
-        return {}
-    told = json.loads(reports[-1].read_text())["estimates"]
-    names = ("value", "low", "high", "n_real", "n_fake", "better")
-    return {f"{one['name']}_{one['extractor']}": {name: one[name] for name in names} for one in told}
+        return [], []
+    told = json.loads(reports[-1].read_text(encoding="utf-8"))
+    return tuple(
+        [{name: value for name, value in one.items() if name != "replicates"} | {"replicates": []} for one in part]
+        for part in (told["estimates"], told["references"].get(FLOOR, []))
+    )
 
 
-def curve_of(table: Path) -> list[dict[str, float]]:
+def curve_of(table: Path) -> list[Step]:
     """The validation KID over images and minutes; minutes are interpolated between the logged ones."""
     times, kids = [(0.0, 0.0)], {}
-    with table.open() as rows:
+    with table.open(newline="", encoding="utf-8") as rows:
         for row in csv.DictReader(rows):
             images = float(row["images_seen"])
             if row.get("train/minutes"):
@@ -144,17 +122,12 @@ def curve_of(table: Path) -> list[dict[str, float]]:
             for name, value in row.items():
                 if value and name.startswith("val/kid_") and not name.endswith(("_low", "_high")):
                     kids[images] = float(value)
-    return [{"images": images, "minutes": at(times, images), "kid": kid} for images, kid in sorted(kids.items())]
+    return [Step(images, minutes_at(times, images), kid) for images, kid in sorted(kids.items())]
 
 
-def at(times: list[tuple[float, float]], images: float) -> float:
-    """Minutes at a count of images, on the line through the two nearest points."""
-    before = max((point for point in times if point[0] <= images), default=times[0])
-    after = min((point for point in times if point[0] > images), default=None)
-    if after is None and len(times) > 1:
-        first, before = sorted(times)[-2:]
-        rate = (before[1] - first[1]) / max(before[0] - first[0], 1)
-        return before[1] + rate * (images - before[0])
-    if after is None:
-        return before[1]
-    return before[1] + (after[1] - before[1]) * (images - before[0]) / (after[0] - before[0])
+def minutes_at(times: Sequence[tuple[float, float]], images: float) -> float:
+    """Minutes at a count of images, on the line through the nearest two of (images, minutes), both rising from 0."""
+    before = [point for point in times if point[0] <= images]
+    after = [point for point in times if point[0] > images]
+    (start, begun), (end, done) = (before[-1], after[0]) if after else ([(0.0, 0.0), *times])[-2:]
+    return begun + (done - begun) * (images - start) / max(end - start, 1.0)

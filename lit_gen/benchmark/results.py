@@ -1,243 +1,219 @@
-"""What finished cells say together: medians over seeds, ratios to the better baseline, speed-up."""
+"""What came out of a benchmark's finished cells, and what follows: medians over seeds, ratios, the last crossing."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from statistics import median, median_low
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
-from lit_gen.benchmark.curves import best_point, speed_up
-from lit_gen.errors import UserError
+from lit_gen.metrics.base import Estimate
 
 RESULT = "result.json"
-NEEDED = ("method", "data", "shots", "seed", "minutes", "numbers", "curve", "images")
-OPTIONAL = ("seconds", "source", "source_images", "best_images", "threads")
-NAMES = ("kid", "class_share", "class_share_of_real", "copy_share", "swd", "precision", "recall")
-MOST_COPIES = 0.60  # copy share (fresh images: 0.5) of what may be called the best
+MOST_COPIES = 0.60  # copy share above which no other number speaks for an arm; real images have 0.5
+LEADS = "kid"
+
+
+class Step(NamedTuple):
+    """One measurement on the validation images while a cell was trained."""
+
+    images: float
+    minutes: float
+    kid: float
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A finished cell, as its `result.json` has it.
+    """A finished cell.
 
     Attributes:
-        method: Its name in the benchmark file.
+        folder: Its pictures are in it: `grid.png` and `strip.png`.
+        method: Name of the method, `source_...` for a source.
         data: Name of the data.
-        shots: Training images; None for all.
+        shots: Train images; None for all.
         seed: Of the training.
-        minutes: Of training; 0 for a source that was only tested.
-        folder: Of the cell, with `grid.png` and `strip.png`.
-        numbers: Key (`kid_efficientnet_lite1`) -> value, low, high, n_real, n_fake, better; of the test images.
-        curve: Validation KID: images, minutes, kid.
+        minutes: Of training that it had; 0 where a source was only tested.
+        source: Name of the source that it began from.
         images: Seen in training.
-        seconds: That training took.
-        source: Name of what it began from.
-        source_images: That the source had seen; 0 where nobody wrote it down.
-        best_images: Seen when the tested weights were kept.
-        threads: Of the processor.
+        best_images: Seen when the weights that were tested had been found.
+        numbers: Of the test images.
+        floor: The same numbers of real train images in place of generated ones.
+        curve: On the validation images.
     """
 
+    folder: Path
     method: str
     data: str
     shots: int | None
     seed: int
     minutes: float
-    folder: Path
-    numbers: dict[str, dict[str, Any]]
-    curve: list[dict[str, float]]
-    images: int = 0
-    seconds: float = 0.0
     source: str | None = None
-    source_images: int = 0
+    images: int = 0
     best_images: int = 0
-    threads: int = 1
+    numbers: list[Estimate] = field(default_factory=list)
+    floor: list[Estimate] = field(default_factory=list)
+    curve: list[Step] = field(default_factory=list)
 
-    def told(self, name: str) -> dict[str, Any] | None:
-        """What was measured under a name without its extractor, such as `kid`; None where it has no finite value."""
-        longer = tuple(f"{other}_" for other in NAMES if other.startswith(f"{name}_"))
-        keys = (key for key in self.numbers if key.startswith(f"{name}_") and not key.startswith(longer or "\n"))
-        found = self.numbers.get(next(keys, ""))
-        return found if found and finite(found["value"]) else None
+    @property
+    def images_per_second(self) -> float:
+        return self.images / (60 * self.minutes) if self.minutes else math.nan
 
-    def value(self, name: str) -> float | None:
-        """The number of that name."""
-        found = self.told(name)
-        return None if found is None else found["value"]
+    def number(self, name: str) -> Estimate | None:
+        """The number of this name; of several ways to make images, of the first."""
+        return next((one for one in self.numbers if one.name == name or one.name.endswith(f"_to_b_{name}")), None)
+
+
+def read_cell(folder: Path) -> Cell:
+    """The cell whose `result.json` lies in this folder."""
+    held = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    told = {one.name: held[one.name] for one in fields(Cell) if one.name in held}
+    for name in ("numbers", "floor"):
+        told[name] = [estimate_of(entry) for entry in held.get(name, [])]
+    told["curve"] = [Step(*step) for step in held.get("curve", [])]
+    return Cell(folder=folder, **told)
+
+
+def estimate_of(entry: dict[str, Any]) -> Estimate:
+    """A number as a report has it, where null stands for one that is not finite; without its replicates."""
+    ends = {name: math.nan if entry[name] is None else float(entry[name]) for name in ("value", "low", "high")}
+    return Estimate(**{**entry, **ends, "replicates": ()})
 
 
 @dataclass(frozen=True)
-class Row:
-    """A method in a group: medians over its cells.
-
-    Attributes:
-        method: Its name.
-        cells: One for each seed.
-        middle: The cell whose KID is the median (of two middle ones the lower): its interval and pictures are shown.
-        values: Name -> median, of those of NAMES that were measured.
-        of_baseline: KID divided by that of the better baseline.
-        of_untouched: KID divided by that of the untouched source.
-        swd_of_baseline: Sliced Wasserstein distance divided by that of the better baseline.
-        speed_ups: Of each seed, in the order of the cells: see `curves.speed_up`.
-    """
+class Arm:
+    """One method of a group, with a cell for each seed."""
 
     method: str
     cells: list[Cell]
-    middle: Cell
-    values: dict[str, float]
-    of_baseline: float | None
-    of_untouched: float | None
-    swd_of_baseline: float | None
-    speed_ups: list[float]
 
     @property
-    def speed_up(self) -> float | None:
-        """The median over seeds; of two middle ones the lower, since there is no mean with `never`."""
-        return median_low(self.speed_ups) if self.speed_ups else None
+    def trained(self) -> bool:
+        return self.cells[0].minutes > 0
 
     @property
-    def copies(self) -> bool:
-        """Whether it copies its training images more than what is called the best may, or nobody looked."""
-        return self.values.get("copy_share", math.inf) > MOST_COPIES
+    def source(self) -> str | None:
+        return self.cells[0].source
 
-    @property
-    def share_counts(self) -> bool:
-        """Whether its class share counts: no copies, and patches at least as real as those from scratch."""
-        return not self.copies and self.swd_of_baseline is not None and self.swd_of_baseline <= 1
+    def number(self, name: str) -> Estimate | None:
+        """Medians over the seeds of a number and of both ends of its interval."""
+        found = [one for one in (cell.number(name) for cell in self.cells) if one is not None]
+        if not found:
+            return None
+        return replace(
+            found[0], **{end: median(getattr(one, end) for one in found) for end in ("value", "low", "high")}
+        )
+
+    def value(self, name: str) -> float:
+        """The median over the seeds, NaN where nobody measured it."""
+        found = self.number(name)
+        return math.nan if found is None else found.value
+
+    def middle(self, of: Callable[[Cell], float]) -> float:
+        """The median over the seeds of anything that a cell has."""
+        return median(of(cell) for cell in self.cells)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that may be held against each other: one data set, as many shots, as many minutes.
+    """All arms that may be compared: of the same data, shots and minutes, and the sources as they are.
 
     Attributes:
-        data: Its name.
-        shots: Training images; None for all.
+        data: Name of the data.
+        shots: Train images; None for all.
         minutes: Of training.
-        baseline: The baseline with the lower median KID; None where no baseline is finished.
-        rows: Lowest KID first.
+        arms: Sorted by KID, the best first.
+        baselines: Names of the methods from scratch.
+        untouched: The method that is a source as it is, where a method's own source has none.
     """
 
     data: str
     shots: int | None
     minutes: float
-    baseline: str | None
-    rows: list[Row]
+    arms: list[Arm]
+    baselines: Sequence[str]
+    untouched: str | None
 
-    def row(self, method: str | None) -> Row | None:
-        """The row of a method."""
-        return next((row for row in self.rows if row.method == method), None)
+    @property
+    def title(self) -> str:
+        shots = "all images" if self.shots is None else f"{self.shots} images"
+        return f"{self.data}, {shots}, {self.minutes:g} minutes"
+
+    @property
+    def seeds(self) -> int:
+        return max((len(arm.cells) for arm in self.arms), default=0)
+
+    @property
+    def baseline(self) -> Arm | None:
+        """The better of the arms from scratch, by its median."""
+        return next((arm for arm in self.arms if arm.method in self.baselines), None)
+
+    @property
+    def best(self) -> Arm | None:
+        """The trained arm with the best KID among those that do not replay their shots; of all where each does."""
+        trained = [arm for arm in self.arms if arm.trained]
+        return next((arm for arm in trained if not arm.value("copy_share") > MOST_COPIES), next(iter(trained), None))
+
+    def untouched_of(self, arm: Arm) -> Arm | None:
+        """The source of this arm as it is, on the same data."""
+        idle = [other for other in self.arms if not other.trained]
+        own = [other for other in idle if arm.source is not None and other.source == arm.source]
+        return next(iter(own + [other for other in idle if other.method == self.untouched]), None)
+
+    def ratio(self, arm: Arm, other: Arm | None) -> float:
+        """An arm's KID as a share of another's; NaN where that means nothing."""
+        if other is None or other is arm or not other.value(LEADS) > 0:
+            return math.nan
+        return arm.value(LEADS) / other.value(LEADS)
+
+    def crossing(self, arm: Arm) -> float:
+        """Images until an arm is for good below the best KID of the better baseline, as a share of that one's images.
+
+        The median over those seeds that both have; infinite where the arm is not below it at its end.
+        """
+        if self.baseline is None or arm is self.baseline or not arm.trained:
+            return math.nan
+        rivals = {cell.seed: cell.curve for cell in self.baseline.cells if cell.curve}
+        shares = []
+        for cell in arm.cells:
+            if cell.curve and cell.seed in rivals:
+                best = min(rivals[cell.seed], key=lambda step: step.kid)
+                shares.append(last_crossing(cell.curve, best.kid) / max(best.images, 1.0))
+        return median(shares) if shares else math.nan
+
+    def doubts(self, arm: Arm) -> list[str]:
+        """Why an arm's share of classes does not count: copies, or patches that are worse than scratch's."""
+        found = []
+        if arm.value("copy_share") > MOST_COPIES:
+            found.append(f"copy share {arm.value('copy_share'):.2f}")
+        if self.baseline is not None and arm.value("swd") > self.baseline.value("swd"):
+            found.append("swd worse than scratch's")
+        return found
 
 
-def finite(value: float | None) -> bool:
-    """Whether there is a number at all; reports have null for those that are not finite."""
-    return value is not None and math.isfinite(value)
-
-
-def read_cells(folder: Path) -> list[Cell]:
-    """All finished cells in a folder; of the same cell under several keys, the one that was finished last.
-
-    Args:
-        folder: Of the cells; those of the sources, which say what these cost, lie beside it in `sources`.
-
-    Raises:
-        UserError: A result is damaged.
-    """
-    costs = {cell.method: cell.images for cell in _finished(folder.parent / "sources")}
-    cells = {(c.method, c.data, c.shots, c.seed, c.minutes): c for c in _finished(folder)}
-    return [
-        Cell(**{**vars(cell), "source_images": cell.source_images or costs.get(f"source_{cell.source}", 0)})
-        for cell in sorted(cells.values(), key=lambda cell: cell.folder.name)
-    ]
-
-
-def _finished(folder: Path) -> list[Cell]:
-    """The cells of a folder in the order in which they were finished."""
-    files = sorted(folder.glob(f"*/{RESULT}"), key=lambda file: (file.stat().st_mtime, file))
-    return [_read(file) for file in files]
-
-
-def _read(file: Path) -> Cell:
-    try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        kept = {name: told[name] for name in NEEDED} | {name: told[name] for name in OPTIONAL if name in told}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"benchmark: {file} is damaged ({error}), expected {', '.join(NEEDED)}.\nDelete its folder and type the "
-            "same command again."
-        ) from error
-    return Cell(folder=file.parent, **kept)
+def last_crossing(curve: Sequence[Step], level: float) -> float:
+    """Images of the first measurement from which on a curve stays at or below a level; infinite where it ends above."""
+    above = [place for place, step in enumerate(curve) if not step.kid <= level]
+    after = above[-1] + 1 if above else 0
+    return curve[after].images if after < len(curve) else math.inf
 
 
 def groups_of(cells: Sequence[Cell], baselines: Sequence[str], untouched: str | None) -> list[Group]:
-    """Cells by data, shots and minutes; a source that was only tested stands in every group of its data and shots."""
-    trained = {(cell.data, cell.shots) for cell in cells if cell.minutes}
-    keys = {(c.data, c.shots, c.minutes) for c in cells if c.minutes or (c.data, c.shots) not in trained}
-    groups = []
-    for data, shots, minutes in sorted(keys, key=lambda key: (key[0], key[1] or math.inf, key[2])):
-        methods: dict[str, list[Cell]] = {}
-        for cell in cells:
-            if (cell.data, cell.shots) == (data, shots) and cell.minutes in (minutes, 0):
-                methods.setdefault(cell.method, []).append(cell)
-        kids = {name: median_of(ones, "kid") for name, ones in methods.items()}
-        baseline = better_baseline(kids, baselines)
-        rows = [row_of(name, ones, methods.get(baseline, []), kids.get(untouched)) for name, ones in methods.items()]
-        rows.sort(key=lambda row: (row.values.get("kid", math.inf), row.method))
-        groups.append(Group(data, shots, minutes, baseline, rows))
-    return groups
+    """The cells by data, shots and minutes, in their order; a source as it is stands beside all minutes."""
+    keys = dict.fromkeys((cell.data, cell.shots, cell.minutes) for cell in cells if cell.minutes)
+    return [
+        Group(data, shots, minutes, arms_of(cells, data, shots, minutes), baselines, untouched)
+        for data, shots, minutes in keys
+    ]
 
 
-def better_baseline(kids: Mapping[str, float | None], baselines: Sequence[str]) -> str | None:
-    """The baseline with the lowest KID, of those that have one."""
-    there = [name for name in baselines if kids.get(name) is not None]
-    return min(there, key=lambda name: kids[name], default=None)
-
-
-def row_of(name: str, cells: Sequence[Cell], baseline: Sequence[Cell], untouched: float | None) -> Row:
-    """A method's medians beside the better baseline's cells and the untouched source's KID."""
-    cells = sorted(cells, key=lambda cell: cell.seed)
-    medians = {number: median_of(cells, number) for number in NAMES}
-    values = {number: value for number, value in medians.items() if value is not None}
-    kid = values.get("kid")
-    goals = [goal_of(baseline, cell.seed) for cell in cells]
-    speeds = [speed_up(cell.curve, goal) for cell, goal in zip(cells, goals, strict=True) if cell.curve and goal]
-    by_kid = sorted(cells, key=lambda cell: math.inf if cell.value("kid") is None else cell.value("kid"))
-    measured = sum(cell.value("kid") is not None for cell in cells)
-    return Row(
-        method=name,
-        cells=cells,
-        middle=by_kid[max(0, measured - 1) // 2],
-        values=values,
-        of_baseline=ratio(kid, median_of(baseline, "kid")),
-        of_untouched=ratio(kid, untouched),
-        swd_of_baseline=ratio(values.get("swd"), median_of(baseline, "swd")),
-        speed_ups=[speed for speed in speeds if speed is not None],
-    )
-
-
-def median_of(cells: Sequence[Cell], name: str) -> float | None:
-    """The median of a number over the cells that have it."""
-    values = [value for cell in cells if (value := cell.value(name)) is not None]
-    return median(values) if values else None
-
-
-def ratio(value: float | None, other: float | None) -> float | None:
-    """How many times the other; None where either is missing, or the other is no positive number, as KID can be."""
-    return None if value is None or other is None or other <= 0 else value / other
-
-
-def goal_of(baseline: Sequence[Cell], seed: int) -> tuple[float, float] | None:
-    """Images and KID at the best validation of the baseline's cell with this seed, else their medians over all."""
-    best = {cell.seed: found for cell in baseline if (found := best_point(cell.curve)) is not None}
-    if seed in best or not best:
-        return best.get(seed)
-    images, kids = zip(*best.values(), strict=True)
-    return median(images), median(kids)
-
-
-def best_of(group: Group) -> Row | None:
-    """The row with the lowest KID among those that do not copy their training images."""
-    return next((row for row in group.rows if "kid" in row.values and not row.copies), None)
+def arms_of(cells: Sequence[Cell], data: str, shots: int | None, minutes: float) -> list[Arm]:
+    """The arms of one group, the best first; what has no KID comes last."""
+    arms: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if (cell.data, cell.shots) == (data, shots) and cell.minutes in (0, minutes):
+            arms.setdefault(cell.method, []).append(cell)
+    found = [Arm(method, sorted(of, key=lambda cell: cell.seed)) for method, of in arms.items()]
+    return sorted(found, key=lambda arm: (math.isnan(arm.value(LEADS)), arm.value(LEADS)))

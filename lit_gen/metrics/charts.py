@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from io import StringIO
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -65,34 +66,30 @@ def curves(runs: Sequence[Sequence[Point]], name: str) -> str:
     return _svg(figure)
 
 
-def lines(
-    named: Mapping[str, tuple[Sequence[tuple[float, float]], Sequence[Sequence[tuple[float, float]]]]], x: str, y: str
-) -> str:
-    """A bold curve and the thin ones that it stands for under each name, on a logarithmic scale of y, with a legend.
+def bundles(arms: Mapping[str, Sequence[Sequence[tuple[float, float]]]], x: str, y: str = "KID") -> str:
+    """The curves of several arms: thin for each seed, thick for the median over them; y is on a logarithmic scale.
+
+    The k-th point of the median is that of the seeds' k-th points, up to the end of the shortest.
 
     Args:
-        named: Under each name the bold curve and the thin ones, each of points (x, y); those with y <= 0 are left out.
+        arms: Under each name a curve for each seed, of points (x, y) of which those with y > 0 are drawn.
         x: What the one axis says.
         y: What the other says.
     """
-    figure, axes = _figure(7.5, 3.8)
-    for place, (name, (bold, thin)) in enumerate(named.items()):
-        style = {"linestyle": ("-", "--", ":")[place // len(COLOURS) % 3], "color": colour(place)}
-        for points in thin if len(thin) > 1 else ():
-            axes.plot(*_above_zero(points), **style, linewidth=0.6, alpha=0.5)
-        marker = "o" if len(bold) < 2 else None
-        axes.plot(*_above_zero(bold), **style, linewidth=1.8, label=name, marker=marker, markersize=4)
+    figure, axes = _figure(8.4, 4.2)
+    for place, (name, seeds) in enumerate(arms.items()):
+        style = ("-", "--", ":")[place // len(COLOURS) % 3]
+        middle = [(median(p[0] for p in points), median(p[1] for p in points)) for points in zip(*seeds, strict=False)]
+        for curve, width, alpha in (*((seed, 0.5, 0.5) for seed in seeds), (middle, 1.8, 1.0)):
+            shown = [point for point in curve if point[1] > 0]
+            label = name if curve is middle else None
+            axes.plot(*zip(*shown, strict=True), style, color=colour(place), linewidth=width, alpha=alpha, label=label)
     axes.set_yscale("log")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False, labelcolor=INK)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False, labelcolor=INK)
     return _svg(figure)
-
-
-def _above_zero(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    """The x and the y of the points that a logarithmic scale can show."""
-    shown = [point for point in points if point[1] > 0]
-    return [x for x, _ in shown], [y for _, y in shown]
 
 
 def forest(rows: Mapping[str, Estimate], colours: Mapping[str, str]) -> str:
