@@ -183,8 +183,8 @@ def _class_names(dataset: Any, n_classes: int, arguments: dict[str, Any]) -> lis
     are in `bin_classes`, whose first part the argument begins with.
     """
     asked = [value for given in arguments.values() for value in (given if isinstance(given, list) else [given])]
-    kinds = [name for name in vars(dataset) if name.endswith("_classes")]
-    fitting = [name for name in kinds if any(str(value).startswith(name.removesuffix("_classes")) for value in asked)]
+    kinds = [name.removesuffix("_classes") for name in vars(dataset) if name.endswith("_classes")]
+    fitting = [f"{kind}_classes" for kind in kinds if kind and any(str(value).startswith(kind) for value in asked)]
     names: Sequence = getattr(dataset, fitting[0] if fitting else "classes", None) or []
     if len(names) < n_classes:
         return [str(number) for number in range(n_classes)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from makers import make_cifar10, make_wheel, trust
+from makers import make_cifar10, make_pets, make_wheel, trust
 from torchvision.datasets import FakeData
 
 from datamodules import animal_silhouettes, torchvision_images
@@ -153,6 +153,20 @@ def test_arrays_of_any_protocol_are_read(protocol: int) -> None:
 
 
 # ---- TorchvisionImages
+
+
+def test_each_kind_of_label_has_its_own_class_names(tmp_path: Path) -> None:
+    options = {"dataset": "torchvision.datasets.OxfordIIITPet", "root": str(make_pets(tmp_path / "sets"))}
+    breeds = ready(TorchvisionImages(**options, batch_size=2))
+    assert breeds.class_names == ["Abyssinian", "Beagle", "Bengal", "Boxer"]
+    for kind in ("binary-category", ["binary-category"]):
+        options |= {"train_arguments": {"target_types": kind}, "batch_size": 2, "val_fraction": 0}
+        both = ready(TorchvisionImages(**options, labels=True))
+        assert both.class_names == ["Cat", "Dog"]
+        assert (len(both.train_set), len(both.test_set)) == (12, 12)
+        cats = ready(TorchvisionImages(**options, classes=["Cat"]))
+        assert (len(cats.train_set), len(cats.test_set)) == (6, 6)
+        assert cats.train_set[0][0].max() < 0 < both.train_set[3][0].min()  # the dogs are the bright ones
 
 
 @pytest.mark.parametrize("name", ["CIFAR10", "torchvision.datasets.CIFAR10"])
