@@ -119,7 +119,7 @@ def test_the_sheet_has_numbers_and_each_reason_a_line(photos: Path, tmp_path: Pa
     assert list(record["contact_sheet"].values()) == list(record["images"].values())
     with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
         corners = [np.asarray(sheet.crop((x, 2, x + 20, 16))).max(axis=2) for x in (2, 100)]
-    assert all((corner == 0).any() and (corner == 255).any() for corner in corners)
+    assert all((corner == 0).sum() > 20 for corner in corners)  # what the number stands on; noise has hardly any
     assert not np.array_equal(*corners)
 
 
