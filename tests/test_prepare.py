@@ -14,6 +14,7 @@ from datamodules.image_folder import ImageFolder
 from lit_gen import crops
 from lit_gen.__main__ import main
 from lit_gen.commands import prepare as command
+from lit_gen.contact_sheet import contact_sheet
 from lit_gen.crops import FaceCrop, centre, square
 from lit_gen.duplicates import Duplicates
 
@@ -99,6 +100,7 @@ def test_counts_are_met_with_classes_in_proportion_and_classes_may_go(photos: Pa
     assert len(list((tmp_path / "a" / "test" / "cat").iterdir())) == 4
     run(photos, tmp_path / "b", "--val=3", "--test=6", "--keep_classes=false")
     assert len(list((tmp_path / "b" / "test").glob("*.*g"))) == 6
+    assert run(photos, tmp_path / "c", "--val=0", "--test=29", "--keep_classes=false")["train"] == 1
 
 
 def test_small_squares_are_enlarged_where_asked(photos: Path, tmp_path: Path) -> None:
@@ -117,10 +119,12 @@ def test_the_sheet_has_numbers_and_each_reason_a_line(photos: Path, tmp_path: Pa
     assert f"left out, broken: 5 ({broken}, ...)\n" in said
     assert "left out, exact duplicate: 1 (dog/again.png = dog/04.png)\n" in said
     assert list(record["contact_sheet"].values()) == list(record["images"].values())
-    with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
-        corners = [np.asarray(sheet.crop((x, 2, x + 20, 16))).max(axis=2) for x in (2, 100)]
-    assert all((corner == 0).sum() > 20 for corner in corners)  # what the number stands on; noise has hardly any
-    assert not np.array_equal(*corners)
+    assert (tmp_path / "out" / "contact_sheet.png").stat().st_size > 0
+    contact_sheet([photos / "dog" / "04.png"] * 2, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        first, second = (np.asarray(sheet.crop((x, 2, x + 96, 98))) for x in (2, 100))
+    assert ((first == 0).all(axis=2)[:14, :12].sum() > 20) and not np.array_equal(first, second)
+    assert np.array_equal(first[20:], second[20:])  # the numbers alone differ
 
 
 def test_the_camera_was_turned(tmp_path: Path) -> None:
