@@ -1,45 +1,48 @@
-"""Which square of a photograph to keep: the central one, or one around the largest face that OpenCV finds."""
+"""Which squares of a photograph to keep: the central one, or those around faces that OpenCV finds."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from datamodules.transforms import upright
 from lit_gen.errors import UserError
 
 Box = tuple[int, int, int, int]
 """left, top, right, bottom in pixels."""
-Crop = Callable[[Image.Image], Box | None]
-"""Picture -> the square of it to keep, or None where there is nothing to keep."""
+Crop = Callable[[Image.Image], list[Box]]
+"""Picture -> the squares of it to keep, none where there is nothing to keep."""
 
 DETECTION_SIDE = 512  # longer side in pixels that faces are looked for at: as sure as any larger one, and fast
 SMALL = 192  # below this longer side in pixels, a picture is enlarged to it: a cascade knows faces from about 24 pixels
 
 
-def centre(image: Image.Image) -> Box:
+def centre(image: Image.Image) -> list[Box]:
     """The largest central square."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return left, top, left + side, top + side
+    return [(left, top, left + side, top + side)]
 
 
 class FaceCrop:
-    """A square around the largest face that one of OpenCV's own cascades finds (Viola & Jones 2001).
+    """A square around the largest face, or around each, that one of OpenCV's own cascades finds (Viola & Jones 2001).
 
     Args:
         cascade: File in OpenCV's folder, such as haarcascade_frontalface_default.xml.
         margin: What is added on each side, in sides of the face's box, >= 0.
+        all_faces: Keep every face, the largest first.
         neighbours: How many overlapping findings make a face; more means fewer false ones.
 
     Raises:
         UserError: OpenCV is missing, or is one without cascades.
     """
 
-    def __init__(self, cascade: str, margin: float = 0.2, neighbours: int = 4) -> None:
-        self.cascade, self.margin, self.neighbours = cascade, margin, neighbours
+    def __init__(self, cascade: str, margin: float = 0.2, all_faces: bool = False, neighbours: int = 4) -> None:
+        self.cascade, self.margin, self.all_faces, self.neighbours = cascade, margin, all_faces, neighbours
         try:
             import cv2
 
@@ -49,11 +52,9 @@ class FaceCrop:
                 f'prepare: cropping to faces needs OpenCV 4 ({error}).\nType pip install "opencv-python-headless<5"'
             ) from error
 
-    def __call__(self, image: Image.Image) -> Box | None:
-        faces = self.faces(image)
-        if not faces:
-            return None
-        return square(max(faces, key=lambda box: (box[2] - box[0], box)), image.size, self.margin)
+    def __call__(self, image: Image.Image) -> list[Box]:
+        faces = sorted(self.faces(image), key=lambda box: (box[2] - box[0], box), reverse=True)
+        return [square(face, image.size, self.margin) for face in (faces if self.all_faces else faces[:1])]
 
     def faces(self, image: Image.Image) -> list[Box]:
         """Every face that is found, in the picture's own pixels."""
@@ -75,3 +76,21 @@ def square(face: Box, size: tuple[int, int], margin: float) -> Box:
         for low, high, length in ((left, right, size[0]), (top, bottom, size[1]))
     ]
     return corner[0], corner[1], corner[0] + side, corner[1] + side
+
+
+def cut(path: Path, crop: Crop, size: int, enlarge: bool) -> tuple[list[Image.Image], bool]:
+    """The squares of a picture, RGB, at most `size` pixels unless enlarged; and whether it came out of a JPEG."""
+    with warnings.catch_warnings(), Image.open(path) as file:
+        warnings.simplefilter("ignore")  # PIL's remarks on odd metadata
+        lossy = file.format in ("JPEG", "MPO")
+        # A JPEG is decoded at 1/2, 1/4 or 1/8 for a fraction of the time; a face is rarely less than a quarter.
+        file.draft(None, (size * (2 if crop is centre else 8),) * 2)
+        image = upright(file).convert("RGB")
+    squares = []
+    for box in crop(image):
+        side = size if enlarge else min(size, box[2] - box[0])
+        if side == box[2] - box[0]:
+            squares.append(image.crop(box))
+        else:
+            squares.append(image.resize((side, side), Image.Resampling.LANCZOS, box=box))
+    return squares, lossy

@@ -14,6 +14,7 @@ from datamodules.image_folder import ImageFolder
 from lit_gen import crops
 from lit_gen.__main__ import main
 from lit_gen.commands import prepare as command
+from lit_gen.contact_sheet import contact_sheet
 from lit_gen.crops import FaceCrop, centre, square
 from lit_gen.duplicates import Duplicates
 
@@ -33,12 +34,13 @@ def photos(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, out: Path, *options: str) -> dict:
-    main(["prepare", str(folder), str(out), *options])
+    """Two pictures in val and test unless told otherwise: which bytes Pillow writes, and so their hash, is its own."""
+    main(["prepare", str(folder), str(out), "--val=2", "--test=2", *options])
     return json.loads((out / "prepared.json").read_text())
 
 
 def test_a_data_module_takes_the_result(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    record = run(photos, tmp_path / "new" / "out", "--size", "16", "--val=0.1", "--test=0.2")
+    record = run(photos, tmp_path / "new" / "out", "--size", "16", "--val=4", "--test=8")
     assert (record["train"], record["val"], record["test"]) == (28, 4, 8)
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"out"}
     out = tmp_path / "new" / "out"
@@ -62,12 +64,67 @@ def test_small_pictures_are_not_enlarged_and_an_empty_folder_is_filled(photos: P
         assert np.array_equal(image, noise(23).crop((5, 0, 35, 30)))
 
 
-def test_splits_follow_the_content_not_the_name(photos: Path, tmp_path: Path) -> None:
-    before = run(photos / "dog", tmp_path / "a")["images"]
-    for path in sorted((photos / "dog").iterdir()):
-        path.rename(path.with_name(f"other_{path.name}"))
-    after = run(photos / "dog", tmp_path / "b")["images"]
-    assert {f"other_{name}": place for name, place in before.items()} == after
+def sides(record: dict) -> dict[str, str]:
+    return {name: place.split("/")[0] for name, place in record["images"].items()}
+
+
+def test_who_is_held_out_stays_held_out(photos: Path, tmp_path: Path) -> None:
+    """Whatever pictures come in addition, also copies that stand in their place, and at any size and crop."""
+    for index in range(40, 80):
+        noise(index).save(photos / "dog" / f"{index}.png")
+    asked = ("--val=0.3", "--test=0.3")
+    few = sides(run(photos / "dog", tmp_path / "few", *asked))
+    assert set(few.values()) == {"train", "val", "test"}
+    assert sides(run(photos / "dog", tmp_path / "small", "--size=9", *asked)) == few
+    held_out = [name for name, side in few.items() if side != "train"]
+    for name in held_out:  # a copy in another format comes first, by its name
+        with Image.open(photos / "dog" / name) as image:
+            image.save(photos / "dog" / f"+{Path(name).stem}.bmp")
+    for name, side in few.items():  # and what was trained on still is, by another name
+        if side == "train":
+            (photos / "dog" / name).rename(photos / "dog" / f"={name}")
+    for index in range(80, 120):
+        noise(index).save(photos / "dog" / f"{index}.png")
+    more = sides(run(photos / "dog", tmp_path / "more", *asked))
+    assert len(more) == 100
+    assert all(more[f"+{Path(name).stem}.bmp"] != "train" for name in held_out)
+    assert all(more[f"={name}"] == "train" for name, side in few.items() if side == "train")
+
+
+def test_counts_are_met_with_classes_in_proportion_and_classes_may_go(photos: Path, tmp_path: Path) -> None:
+    for path in sorted((photos / "dog").iterdir())[10:]:
+        path.unlink()
+    record = run(photos, tmp_path / "a", "--val=3", "--test=6")
+    assert (record["train"], record["val"], record["test"]) == (21, 3, 6)
+    assert record["asked"]["test"] == 6
+    assert len(list((tmp_path / "a" / "test" / "cat").iterdir())) == 4
+    run(photos, tmp_path / "b", "--val=3", "--test=6", "--keep_classes=false")
+    assert len(list((tmp_path / "b" / "test").glob("*.*g"))) == 6
+    assert run(photos, tmp_path / "c", "--val=0", "--test=29", "--keep_classes=false")["train"] == 1
+
+
+def test_small_squares_are_enlarged_where_asked(photos: Path, tmp_path: Path) -> None:
+    record = run(photos / "dog", tmp_path / "out", "--size=64", "--enlarge", "--val=2", "--test=2")
+    with Image.open(tmp_path / "out" / record["images"]["03.png"]) as image:
+        assert image.size == (64, 64)
+
+
+def test_the_sheet_has_numbers_and_each_reason_a_line(photos: Path, tmp_path: Path, capsys) -> None:
+    for index in range(5):
+        (photos / "dog" / f"broken{index}.png").write_text("no picture")
+    (photos / "dog" / "again.png").write_bytes((photos / "dog" / "04.png").read_bytes())
+    record = run(photos, tmp_path / "out", "--val=2", "--test=2")
+    said = capsys.readouterr().out
+    broken = ", ".join(f"dog/broken{index}.png" for index in range(3))
+    assert f"left out, broken: 5 ({broken}, ...)\n" in said
+    assert "left out, exact duplicate: 1 (dog/again.png = dog/04.png)\n" in said
+    assert list(record["contact_sheet"].values()) == list(record["images"].values())
+    assert (tmp_path / "out" / "contact_sheet.png").stat().st_size > 0
+    contact_sheet([photos / "dog" / "04.png"] * 2, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        first, second = (np.asarray(sheet.crop((x, 2, x + 96, 98))) for x in (2, 100))
+    assert ((first == 0).all(axis=2)[:14, :12].sum() > 20) and not np.array_equal(first, second)
+    assert np.array_equal(first[20:], second[20:])  # the numbers alone differ
 
 
 def test_the_camera_was_turned(tmp_path: Path) -> None:
@@ -122,7 +179,7 @@ def test_squares_around_faces() -> None:
     assert square((40, 40, 60, 60), (100, 100), 0.25) == (35, 35, 65, 65)
     assert square((0, 80, 20, 100), (200, 100), 0.5) == (0, 60, 40, 100)  # moved inwards at the border
     assert square((10, 10, 90, 90), (100, 110), 0.5) == (0, 0, 100, 100)  # no larger than the picture
-    assert centre(noise(0)) == (5, 0, 35, 30)
+    assert centre(noise(0)) == [(5, 0, 35, 30)]
 
 
 class Stub:
@@ -148,6 +205,12 @@ def test_the_largest_face_is_kept_and_pictures_without_one_are_named(
     assert record["left_out"]["no face"] == {"black.png": ""}
     with Image.open(tmp_path / "out" / record["images"]["03.png"]) as image:
         assert np.array_equal(image, noise(23).crop((10, 10, 30, 30)))
+    every = run(photos / "dog", tmp_path / "every", "--crop", "cat-face", "--margin=0", "--all_faces")
+    assert len(every["images"]) == 40
+    side = sides(every)
+    assert all(side[f"{name:02}.png"] == side[f"{name:02}.png, face 2"] for name in range(20))
+    with Image.open(tmp_path / "every" / every["images"]["03.png, face 2"]) as image:
+        assert np.array_equal(image, noise(23).crop((0, 0, 4, 4)))
 
 
 @pytest.mark.parametrize("crop", ["face", "cat-face"])
@@ -176,7 +239,7 @@ def test_the_real_cascade_finds_a_drawn_face() -> None:
     ]:
         shade -= dark * blob(cx, cy, rx, ry)
     image = Image.fromarray(shade.clip(0, 255).astype(np.uint8)).convert("RGB")
-    left, top, right, bottom = FaceCrop(command.CASCADES["face"])(image)
+    [(left, top, right, bottom)] = FaceCrop(command.CASCADES["face"])(image)
     assert left < 70 and right > 130 and top < 65 and bottom > 145
 
 
@@ -201,7 +264,7 @@ def test_mistakes_leave_nothing_behind(photos: Path, tmp_path: Path, refused) ->
         ([tmp_path / "full" / "mine.txt", new], "is a file"),
         ([tmp_path / "empty", new], "there are no images"),
         ([tmp_path / "broken", new], "none of the 1 images can be read (a.png: UnidentifiedImageError"),
-        ([tmp_path / "few", new], "3 images are too few for the splits: none fell to test"),
+        ([tmp_path / "few", new, "--test=3"], "3 images are too few for the splits: none fell to train and val"),
         ([source, photos / "out"], "is inside of"),
         ([source, photos], "is inside of"),
         ([source, tmp_path / "full"], "is there already"),
@@ -211,6 +274,8 @@ def test_mistakes_leave_nothing_behind(photos: Path, tmp_path: Path, refused) ->
         ([source, new, "--size=0"], "--size is 0"),
         ([source, new, "--val=0.5", "--test=0.5"], "--val is 0.5"),
         ([source, new, "--val=-0.1"], "--val is -0.1"),
+        ([source, new, "--test=2.5"], "--test is 2.5"),
+        ([source, new, "--val=0", "--test=39"], "none fell to train in one of the classes"),
         ([source, new, "--near=64"], "--near is 64"),
         ([source, new, "--margin=-1"], "--margin is -1"),
     ):
@@ -231,7 +296,7 @@ def test_an_interruption_leaves_nothing_behind(photos: Path, tmp_path: Path, mon
     def interrupt(*_) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "_contact_sheet", interrupt)
+    monkeypatch.setattr(command, "contact_sheet", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(photos, tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {"photos"}

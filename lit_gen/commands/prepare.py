@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import json
-import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
-from PIL import Image
-from torchvision.utils import save_image
 from tqdm.auto import tqdm
 
 import datamodules.paths
 from datamodules.folder_scan import Listing, scan
-from datamodules.splits import TEST, TRAIN, VAL, carve, hash_keys
-from datamodules.transforms import fit_image, to_float, upright
-from lit_gen.crops import Crop, FaceCrop, centre
+from datamodules.splits import TEST, TRAIN, VAL, hash_keys, steady
+from lit_gen.contact_sheet import contact_sheet, evenly
+from lit_gen.crops import Crop, FaceCrop, centre, cut
 from lit_gen.duplicates import Duplicates, content_of
 from lit_gen.errors import UserError
 from lit_gen.files import whole_folder
-from lit_gen.pictures import Made, image_grid
 
 SPLITS = {TRAIN: "train", VAL: "val", TEST: "test"}
 CASCADES = {"face": "haarcascade_frontalface_default.xml", "cat-face": "haarcascade_frontalcatface_extended.xml"}
 SHEET = 100  # pictures on the contact sheet
-THUMBNAIL = 96  # pixels
 
-Kept = dict[str, Path]
-"""Name of the original -> where its square lies."""
+
+class Square(NamedTuple):
+    """A square that is kept.
+
+    Attributes:
+        file: Where it lies.
+        row: Of the original, in the listing.
+        key: Hash of the original's bytes, the lowest of all that it stands for where it has duplicates.
+    """
+
+    file: Path
+    row: int
+    key: int
+
+
+Kept = dict[str, Square]
+"""Name of the original, and of which of its faces from the second on -> its square."""
 LeftOut = dict[str, dict[str, str]]
 """Why -> name of the original -> what more there is to say, such as the picture that it repeats."""
 
@@ -43,11 +53,15 @@ def prepare(
     test: float = 0.1,
     near: int | None = 6,
     margin: float = 0.2,
+    all_faces: bool = False,
+    enlarge: bool = False,
+    keep_classes: bool = True,
 ) -> None:
     """Make train, val and test folders out of any photographs: squares, each picture once, a contact sheet to look at.
 
     `fit --data.root OUT` takes the result. OUT also gets contact_sheet.png and prepared.json, which says what was
-    left out and why. Which split a picture falls into depends on its pixels alone, not on its name.
+    left out and why. With fractions, the bytes of a picture's file alone decide who is held out: neither its name, nor
+    the size and crop asked for, nor further pictures change that, and the splits have about the sizes asked for.
 
     Args:
         folder: The photographs; sub-folders are classes, and split folders (train, val, test) that it has are kept.
@@ -55,40 +69,63 @@ def prepare(
         crop: `centre` keeps the central square; `face` and `cat-face` a square around the largest face that OpenCV
             finds, and leave out pictures without one.
         size: Larger squares are brought to this side in pixels; smaller ones stay as they are.
-        val: Part of each class held out for validation, in [0, 1), where `folder` has no such split.
-        test: Part of each class held out for testing, in [0, 1), where `folder` has no such split.
+        val: Held out for validation where `folder` has no such split: a fraction in [0, 1), or from 1 on exactly so
+            many pictures, classes in proportion, of which some may change when pictures are added.
+        test: Likewise for testing.
         near: Leave out pictures whose perceptual hash differs in at most so many of 64 bits from that of an earlier
             one; null leaves out exact duplicates alone.
         margin: What is added around a face on each side, in sides of the face.
+        all_faces: Keep every face of a picture, not the largest alone; all of them fall into one split.
+        enlarge: Bring smaller squares to `size` as well.
+        keep_classes: Sub-folders of `folder` stay; otherwise all pictures are of one kind.
     """
-    source, target = datamodules.paths.find_input(folder), Path(out)
+    source, target = datamodules.paths.find_input(folder), Path(out).expanduser()
     _check_numbers(size, val, test, margin)
     listing = _listing(source)
     _check_target(source, target)
-    cropping = centre if crop == "centre" else FaceCrop(CASCADES[crop], margin)
+    cropping = centre if crop == "centre" else FaceCrop(CASCADES[crop], margin, all_faces)
     duplicates = Duplicates(near)
+    flat = not keep_classes or listing.class_names == [source.name]
     with whole_folder(target, "prepare: OUT") as unfinished:
-        kept, left_out = _squares(source, listing, unfinished, cropping, size, duplicates)
+        kept, left_out = _squares(source, listing.names, unfinished, cropping, (size, enlarge), duplicates)
         if not kept:
             raise UserError(_nothing_kept(crop, left_out))
-        placed = _into_splits(listing, kept, unfinished, val, test, flat=listing.class_names == [source.name])
-        _contact_sheet([unfinished / place for place in placed.values()], unfinished / "contact_sheet.png")
+        placed = _into_splits(listing, kept, unfinished, val, test, flat)
         counts = {name: sum(place.startswith(f"{name}/") for place in placed.values()) for name in SPLITS.values()}
         asked = {"crop": crop, "size": size, "val": val, "test": test, "near": near, "margin": margin}
-        record = {"folder": source.name, **asked, **counts, "left_out": left_out, "images": placed}
-        (unfinished / "prepared.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(f"{target}: {', '.join(f'{count:,} {name}' for name, count in counts.items())} images{_reasons(left_out)}.")
-    print(f"Look at {target / 'contact_sheet.png'}; what was left out stands in {target / 'prepared.json'}.")
-    print(f"Train on them with --data.root {target}")
+        asked |= {"all_faces": all_faces, "enlarge": enlarge, "keep_classes": keep_classes}
+        _describe(unfinished, {"folder": source.name, "asked": asked, **counts, "left_out": left_out, "images": placed})
+    print("\n".join(_lines(target, counts, left_out)))
+
+
+def _describe(folder: Path, record: dict[str, Any]) -> None:
+    """Writes the contact sheet and the record, which says what its numbers stand for."""
+    shown = evenly([folder / place for place in record["images"].values()], SHEET)
+    contact_sheet(shown, folder / "contact_sheet.png")
+    numbers = {number: file.relative_to(folder).as_posix() for number, file in enumerate(shown, start=1)}
+    text = json.dumps({**record, "contact_sheet": numbers}, indent=1)
+    (folder / "prepared.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _lines(target: Path, counts: dict[str, int], left_out: LeftOut) -> Iterator[str]:
+    """What is printed: the sizes of the splits, a line for each reason why images were left out, what comes next."""
+    yield f"{target}: {', '.join(f'{count:,} {name}' for name, count in counts.items())} images"
+    for why, names in left_out.items():
+        shown = [f"{name} = {more}" if "duplicate" in why else name for name, more in list(names.items())[:3]]
+        if names:
+            yield f"left out, {why}: {len(names):,} ({', '.join([*shown, *['...'] * (len(names) > 3)])})"
+    yield f"Look at {target / 'contact_sheet.png'}; its numbers and all that was left out: {target / 'prepared.json'}"
+    yield f"Train on them with --data.root {target}"
 
 
 def _check_numbers(size: int, val: float, test: float, margin: float) -> None:
     if size < 8:
         raise UserError(f"prepare: --size is {size}, expected at least 8 pixels. Type --size 256.")
-    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
+    fine = all(0 <= wanted < 1 or wanted == wanted // 1 >= 1 for wanted in (val, test))
+    if not fine or (val < 1 and test < 1 and val + test >= 1):
         raise UserError(
-            f"prepare: --val is {val} and --test is {test}, expected fractions in [0, 1) that leave train images. "
-            "Type --val 0.1 --test 0.1."
+            f"prepare: --val is {val:g} and --test is {test:g}, expected fractions in [0, 1) that leave train images, "
+            "or whole numbers of images. Type --val 0.1 --test 0.1, or --val 100 --test 100."
         )
     if not 0 <= margin <= 10:
         raise UserError(f"prepare: --margin is {margin}, expected 0 to 10 sides of the face. Type --margin 0.2.")
@@ -120,47 +157,35 @@ def _check_target(source: Path, target: Path) -> None:
 
 
 def _squares(
-    source: Path, listing: Listing, folder: Path, crop: Crop, size: int, duplicates: Duplicates
+    source: Path, names: list[str], folder: Path, crop: Crop, size: tuple[int, bool], duplicates: Duplicates
 ) -> tuple[Kept, LeftOut]:
-    """Writes the square of each image that is kept into `folder`."""
+    """Writes the squares of each image that are kept into `folder`."""
     kept: Kept = {}
     left_out: LeftOut = {"broken": {}, "no face": {}, "exact duplicate": {}, "near duplicate": {}}
-    for name in tqdm(listing.names, desc="prepare", unit="image", leave=False, disable=None):
+    for row, name in enumerate(tqdm(names, desc="prepare", unit="image", leave=False, disable=None)):
         try:
-            square, lossy = _square(source / name, crop, size)
+            squares, lossy = cut(source / name, crop, *size)
+            key = int(hash_keys([(source / name).read_bytes()])[0])
         except MemoryError:
             raise
         except Exception as error:  # PIL's readers raise nearly anything on damaged bytes; the reason is kept
             left_out["broken"][name] = f"{type(error).__name__}: {error}".replace(f"{source}/", "")
             continue
-        if square is None:
+        if not squares:
             left_out["no face"][name] = ""
-            continue
-        repeats = duplicates.find(square, name)
-        if repeats is not None:
-            left_out[f"{repeats[0]} duplicate"][name] = repeats[1]
-            continue
-        # Named by the content: the same picture has the same name whatever else is in the folder.
-        kept[name] = folder / f"{content_of(square).hex()}{'.jpg' if lossy else '.png'}"
-        square.save(kept[name], quality=95, subsampling=0) if lossy else square.save(kept[name])
+        for number, square in enumerate(squares, start=1):
+            called = name if number == 1 else f"{name}, face {number}"
+            repeats = duplicates.find(square, called)
+            if repeats is None:
+                file = folder / f"{content_of(square).hex()}{'.jpg' if lossy else '.png'}"
+                square.save(file, quality=95, subsampling=0) if lossy else square.save(file)
+                kept[called] = Square(file, row, key)
+                continue
+            why, first = repeats
+            left_out[f"{why} duplicate"][called] = first
+            # A picture that was held out before still is when a copy of another name comes to stand for it.
+            kept[first] = kept[first]._replace(key=min(key, kept[first].key))
     return kept, left_out
-
-
-def _square(path: Path, crop: Crop, size: int) -> tuple[Image.Image | None, bool]:
-    """The cropped picture, RGB, at most `size` pixels; None without a face. And whether it came out of a JPEG."""
-    with warnings.catch_warnings(), Image.open(path) as file:
-        warnings.simplefilter("ignore")  # PIL's remarks on odd metadata
-        lossy = file.format in ("JPEG", "MPO")
-        # A JPEG is decoded at 1/2, 1/4 or 1/8 for a fraction of the time; a face is rarely less than a quarter.
-        file.draft(None, (size * (2 if crop is centre else 8),) * 2)
-        image = upright(file).convert("RGB")
-    box = crop(image)
-    if box is None:
-        return None, lossy
-    side = min(size, box[2] - box[0])
-    if side < box[2] - box[0]:
-        return image.resize((side, side), Image.Resampling.LANCZOS, box=box), lossy
-    return image.crop(box), lossy
 
 
 def _into_splits(listing: Listing, kept: Kept, folder: Path, val: float, test: float, flat: bool) -> dict[str, str]:
@@ -172,35 +197,33 @@ def _into_splits(listing: Listing, kept: Kept, folder: Path, val: float, test: f
     Raises:
         UserError: A split would be empty.
     """
-    rows = [row for row, name in enumerate(listing.names) if name in kept]
-    names = [listing.names[row] for row in rows]
-    keys, labels = hash_keys(kept[name].stem for name in names), listing.labels[rows]
-    parts = carve(keys, labels, listing.splits[rows], val, test)
-    counts = np.bincount(parts, minlength=3)
-    empty = [SPLITS[part] for part, wanted in ((TRAIN, 1), (VAL, val), (TEST, test)) if wanted and not counts[part]]
-    if empty:
-        raise UserError(
-            f"prepare: {len(rows):,} images are too few for the splits: none fell to {' and '.join(empty)}. "
-            "Add images, or hold out more or nothing: --val 0.3 --test 0.3, --val 0 --test 0."
-        )
+    names, squares = list(kept), list(kept.values())
+    rows = [square.row for square in squares]
+    labels = listing.labels[rows] * (not flat)
+    parts = steady(
+        np.array([square.key for square in squares], dtype=np.uint64), labels, listing.splits[rows], val, test
+    )
+    _check_splits(parts, labels, val, test)
     placed: dict[str, str] = {}
     for index in np.argsort(parts, kind="stable"):
-        name, label = names[index], listing.class_names[labels[index]]
-        place = Path(SPLITS[parts[index]], "" if flat else label, kept[name].name)
+        file, label = squares[index].file, listing.class_names[labels[index]]
+        place = Path(SPLITS[parts[index]], "" if flat else label, file.name)
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        kept[name].replace(folder / place)
-        placed[name] = place.as_posix()
+        file.replace(folder / place)
+        placed[names[index]] = place.as_posix()
     return placed
 
 
-def _contact_sheet(files: list[Path], path: Path) -> None:
-    """At most SHEET of the pictures side by side, evenly spread over all of them."""
-    shown = [files[index * len(files) // min(len(files), SHEET)] for index in range(min(len(files), SHEET))]
-    pictures = []
-    for file in shown:
-        with Image.open(file) as image:
-            pictures.append(torch.from_numpy(fit_image(image, THUMBNAIL, 3).copy()))
-    save_image(image_grid([Made(to_float(torch.stack(pictures)))], SHEET), path)
+def _check_splits(parts: np.ndarray, labels: np.ndarray, val: float, test: float) -> None:
+    counts = np.bincount(parts, minlength=3)
+    empty = [SPLITS[part] for part, wanted in ((TRAIN, 1), (VAL, val), (TEST, test)) if wanted and not counts[part]]
+    if not empty and set(labels[parts == TRAIN]) < set(labels):
+        empty = ["train in one of the classes"]
+    if empty:
+        raise UserError(
+            f"prepare: {len(parts):,} images are too few for the splits: none fell to {' and '.join(empty)}. Add "
+            "images, or hold out a number of them, or nothing: --val 5 --test 5, --val 0 --test 0."
+        )
 
 
 def _nothing_kept(crop: str, left_out: LeftOut) -> str:

@@ -56,6 +56,29 @@ def test_copies_share_a_split() -> None:
     assert (parts.reshape(100, 4) == parts.reshape(100, 4)[:, :1]).all()
 
 
+def test_steady_splits_never_move_by_more_images() -> None:
+    keys, labels = _many((4000, 2000))
+    whole = splits.steady(keys, labels, np.zeros(6000, dtype=np.int8), 0.1, 0.2)
+    few = splits.steady(keys[::7], labels[::7], np.zeros(858, dtype=np.int8), 0.1, 0.2)
+    assert np.array_equal(whole[::7], few)
+    assert np.abs(np.bincount(whole) / 6000 - [0.7, 0.1, 0.2]).max() < 0.02
+    assert np.array_equal(whole == splits.TEST, keys / 2.0**64 < 0.2)
+    unheld = splits.steady(keys, labels, np.zeros(6000, dtype=np.int8), 0, 0)
+    assert not unheld.any()
+
+
+def test_steady_splits_by_number_are_exact_and_keep_given_ones() -> None:
+    keys, labels = _many((40, 20))
+    given = np.zeros(60, dtype=np.int8)
+    parts = splits.steady(keys, labels, given, 9, 6)
+    assert np.bincount(parts).tolist() == [45, 9, 6]
+    assert np.bincount(labels[parts == splits.VAL]).tolist() == [6, 3]
+    given[:5] = splits.TEST
+    parts = splits.steady(keys, labels, given, 7, 6)
+    assert np.array_equal(parts == splits.TEST, given == splits.TEST)
+    assert (parts == splits.VAL).sum() == 7
+
+
 @pytest.mark.parametrize("seed", [0, 1, -1, 2**63])
 def test_few_shot_is_nested_and_in_proportion(seed: int) -> None:
     keys, labels = _many((600, 300, 100))
