@@ -151,7 +151,7 @@ def test_what_cannot_be_told_is_not_watched(tmp_path: Path) -> None:
 
 def test_training_does_not_notice_and_the_time_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left_out: list[float] = []
-    monkeypatch.setattr(Throughput, "leave_out", lambda self, seconds: left_out.append(seconds))
+    monkeypatch.setattr(Throughput, "leave_out", lambda self, seconds, _: left_out.append(seconds))
     with_it, _ = fit(tmp_path, lambda images: images, Throughput(), probe(), limit_val_batches=0)
     without, _ = fit(tmp_path, lambda images: images, limit_val_batches=0)
     for name, value in with_it.lightning_module.state_dict().items():
