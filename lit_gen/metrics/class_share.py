@@ -50,18 +50,23 @@ class ClassShare(Metric):
         Raises:
             UserError: The classifier has not got these classes, or puts no real image into these.
         """
-        fake, real = self._inside(evidence)
-        if not real.any():
-            raise UserError(
-                f"ClassShare: found none of {len(real):,} real images that {evidence.extractor} puts into the classes "
-                f"{self.classes}, expected some to compare with.\nType the classes that the images show, or leave it "
-                "out of the metrics."
-            )
-        return {name: values[0] for name, values in self._shares(fake, real, 0).items()}
+        return {name: values[0] for name, values in self._shares(evidence, 0).items()}
 
     def replicates(self, evidence: Evidence, blocks: int) -> dict[str, Sequence[float]]:
-        """Without the block that has the only such real images the ratio is not defined: the interval has no end."""
-        return self._shares(*self._inside(evidence), blocks)
+        """All of them by counting.
+
+        Raises:
+            UserError: All real images of these classes are in one block: without it there is no ratio, and no interval.
+        """
+        return self._shares(evidence, blocks)
+
+    def check_needs(self, evidence: Evidence) -> None:
+        if evidence.fake_logits is None:
+            raise UserError(
+                f"ClassShare: {evidence.extractor} has no classifier, expected one that knows ImageNet's classes.\n"
+                "Take EfficientNetExtractor, or leave ClassShare out of the metrics."
+            )
+        super().check_needs(evidence)
 
     def bounds(self, name: str) -> tuple[float, float]:
         return (0.0, 1.0 if name == "class_share" else math.inf)
@@ -79,10 +84,17 @@ class ClassShare(Metric):
             for logits in (evidence.fake_logits, evidence.real_logits)
         )
 
-    def _shares(self, fake: Tensor, real: Tensor, blocks: int) -> dict[str, list[float]]:
+    def _shares(self, evidence: Evidence, blocks: int) -> dict[str, list[float]]:
         """Both numbers of each replicate; 0 blocks leave nothing out."""
+        fake, real = self._inside(evidence)
         generated, held_out = (
             (inside & keep).sum(1) / keep.sum(1).double()
             for inside, keep in ((rows, kept(len(rows), blocks)) for rows in (fake, real))
         )
+        if not held_out.all():
+            raise UserError(
+                f"ClassShare: found {int(real.sum())} of {len(real):,} real images that {evidence.extractor} puts into "
+                f"the classes {self.classes}, expected enough of them to compare with.\nType the classes that the "
+                "images show, or leave it out of the metrics."
+            )
         return {"class_share": generated.tolist(), "class_share_of_real": (generated / held_out).tolist()}

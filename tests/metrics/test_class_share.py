@@ -69,10 +69,12 @@ def test_mistakes() -> None:
     for classes in ([], [1000], [3, -1]):
         with pytest.raises(UserError, match=r"ClassShare: found classes \[.*expected .* from 0 to 999"):
             ClassShare(classes)
-    with pytest.raises(UserError, match="ClassShare: found no fake_logits, real_logits, expected"):
+    with pytest.raises(UserError, match="ClassShare: known has no classifier, expected one"):
         ClassShare().estimate(evidence_of(torch.zeros(9, 2), torch.zeros(9, 2)))
-    with pytest.raises(UserError, match="found none of 4 real images that known puts into the classes"):
+    with pytest.raises(UserError, match="found 0 of 4 real images that known puts into the classes"):
         ClassShare().estimate(evidence([281] * 5, [1, 2, 3, 4]))
+    with pytest.raises(UserError, match="found 1 of 40 real images"):  # without its block there is no ratio
+        ClassShare().estimate(evidence([281] * 5, [281] + [1] * 39))
     for n_classes in (10, 1008):
         with pytest.raises(UserError, match=f"found the {n_classes} classes of known, expected"):
             ClassShare().estimate(evidence([0] * 5, [0] * 5, n_classes))
