@@ -119,9 +119,11 @@ def expanded(coarse: Tensor, shape: Sequence[int]) -> Tensor:
 
 def blurred(images: Tensor) -> Tensor:
     """Images (B, C, H, W) through the 5x5 binomial filter, mirrored at their edges."""
-    row = images.new_tensor([1, 4, 6, 4, 1]) / 16
-    kernel = torch.outer(row, row).expand(images.shape[1], 1, 5, 5)
-    return functional.conv2d(functional.pad(images, (2, 2, 2, 2), mode="reflect"), kernel, groups=images.shape[1])
+    found = functional.pad(images, (2, 2, 2, 2), mode="reflect")
+    for side in (-1, -2):  # sums of shifted images: on a CPU several times as fast as a convolution of each channel
+        a, b, c, d, e = (found.narrow(side, start, found.shape[side] - 4) for start in range(5))
+        found = (a + e).add_(b, alpha=4).add_(d, alpha=4).add_(c, alpha=6).div_(16)
+    return found
 
 
 def patches_of(images: Tensor, level: int, levels: int, places: Tensor) -> Tensor:

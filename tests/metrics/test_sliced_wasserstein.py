@@ -21,6 +21,7 @@ from lit_gen.metrics.evidence import FLOOR, references
 from lit_gen.metrics.features import features_of_set
 from lit_gen.metrics.sliced_wasserstein import (
     SlicedWasserstein,
+    blurred,
     expanded,
     laplacian_pyramid,
     levels_of,
@@ -79,6 +80,15 @@ def test_pyramid_keeps_everything_and_levels_tell_detail_from_the_whole(size: tu
     assert detail[..., :30, :30].abs().max() < 1e-6  # the last rows mirror what expansion leaves empty
 
 
+def test_filter_is_binomial_and_mirrored() -> None:
+    dot, binomial = torch.zeros(1, 2, 9, 9), torch.tensor([1.0, 4, 6, 4, 1]) / 16
+    dot[0, 1, 4, 4] = dot[0, 0, 0, 3] = 1
+    found = blurred(dot)[0]
+    torch.testing.assert_close(found[1, 2:7, 2:7], torch.outer(binomial, binomial))
+    assert found[1].sum() == pytest.approx(1)
+    torch.testing.assert_close(found[0, :3, 1:6], torch.outer(torch.tensor([6.0, 4, 1]) / 16, binomial))
+
+
 def test_patches_are_those_at_the_places() -> None:
     images, places = scenes(5, 0), torch.tensor([[0, 3, 9], [9, 1, 0]])
     found = patches_of(images, 1, 2, places)
@@ -114,9 +124,9 @@ def test_identical_sets_are_0_in_any_order_and_at_any_number() -> None:
 def test_blurred_and_dull_images_are_farther_than_a_fresh_half() -> None:
     real, fresh = scenes(100, 0), scenes(100, 1)
     near = swd(real, fresh)
-    blurred = to_uint8(torch.nn.functional.avg_pool2d(to_float(fresh), 3, 1, 1))
+    soft = to_uint8(torch.nn.functional.avg_pool2d(to_float(fresh), 3, 1, 1))
     grainless = to_uint8(to_float(fresh).round(decimals=1))
-    assert swd(real, blurred) > 1.5 * near
+    assert swd(real, soft) > 1.5 * near
     assert swd(real, grainless) > 1.1 * near
     assert swd(real, scenes(100, 1)[:1].expand(100, -1, -1, -1)) > 2 * near  # one image over and over
 
