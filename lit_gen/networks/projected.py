@@ -126,9 +126,9 @@ class ProjectedDiscriminator(nn.Module):
         self.head = nn.ModuleList(
             spectral_normed(nn.Conv2d(width, 1, min(side, 4), bias=False)) for side in self.features.sides
         )
-        self.embedding = None
+        self.label_embedding = None
         if n_classes is not None:
-            self.embedding = nn.ModuleList(spectral_normed(nn.Embedding(n_classes, width)) for _ in self.blocks)
+            self.label_embedding = nn.ModuleList(spectral_normed(nn.Embedding(n_classes, width)) for _ in self.blocks)
         self.reset_parameters()
 
     def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
@@ -137,8 +137,8 @@ class ProjectedDiscriminator(nn.Module):
         for scale, x_scale in enumerate(self.features.maps(x)):
             h = self.blocks[scale](x_scale)
             judged = self.head[scale](h).flatten(1)
-            if self.embedding is not None:
-                judged = judged + (self.embedding[scale](*labels) * h.mean((2, 3))).sum(1, keepdim=True)
+            if self.label_embedding is not None:
+                judged = judged + (self.label_embedding[scale](*labels) * h.mean((2, 3))).sum(1, keepdim=True)
             logits.append(judged)
         return torch.cat(logits, 1)
 
@@ -153,7 +153,7 @@ class ProjectedDiscriminator(nn.Module):
 
     def reset_parameters(self, part: nn.Module | None = None) -> None:
         """Initialise `part` of this network in place, by default all but the frozen features."""
-        for module in (self.blocks, self.head, self.embedding) if part is None else (part,):
+        for module in (self.blocks, self.head, self.label_embedding) if part is None else (part,):
             if module is not None:
                 reset(self, module)
 

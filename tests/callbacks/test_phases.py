@@ -146,7 +146,8 @@ def test_layer_rates_by_depth_on_every_network(network) -> None:
     assert factors.keys() == set(model.parameters())
     for name, parameter in model.named_parameters():
         part, *rest = name.removeprefix(f"{role}.").split(".")
-        away = {"blocks": depth - int(rest[0]) if part == "blocks" else 0, "embedding": depth, "features": depth}.get(part, 0)
+        before = dict.fromkeys(("embedding", "features"), depth)
+        away = {"blocks": depth - int(rest[0]) if part == "blocks" else 0, **before}.get(part, 0)
         assert factors[parameter] == 0.5**away, name
 
 
