@@ -126,8 +126,15 @@ class ConvNorm(nn.Module):
             height, width = (self.missing(side) for side in x.shape[-2:])
             # Where the padding is odd, the right and the bottom get more of it.
             x = F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
-        x = self.norm(self.conv(x))
-        return F.relu6(x) if self.activation else x
+        if self.norm.training or self.conv.weight.requires_grad:
+            x = self.norm(self.conv(x))
+            return F.relu6(x) if self.activation else x
+        # A frozen BatchNorm is linear: as part of the convolution it saves a pass over the map, forward and backward.
+        scale = self.norm.weight * (self.norm.running_var + self.norm.eps).rsqrt()
+        bias = self.norm.bias - self.norm.running_mean * scale
+        conv = self.conv
+        x = F.conv2d(x, conv.weight * scale[:, None, None, None], bias, conv.stride, conv.padding, 1, conv.groups)
+        return F.relu6(x, inplace=True) if self.activation else x
 
     def missing(self, side: int) -> int:
         """Rows or columns that a map of this side has to be padded with."""

@@ -174,7 +174,7 @@ def resized(images: Tensor, side: int | None) -> Tensor:
     """Images (B, C, side, side); as they are where `side` is None or theirs already."""
     if side is None or images.shape[-2:] == (side, side):
         return images
-    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+    return F.interpolate(images.float(), size=(side, side), mode="bilinear", antialias=True)  # no bfloat16 on CPUs
 
 
 def with_channels(images: Tensor, channels: int) -> Tensor:

@@ -61,6 +61,21 @@ def test_stride_2_is_padded_as_tensorflow_does(kernel: int, side: int, before: i
     assert expected.shape[-1] == (side + 1) // 2
 
 
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_a_frozen_norm_is_a_part_of_the_convolution(depthwise: bool) -> None:
+    layer = ConvNorm(4, 4, 3, depthwise=depthwise).eval()
+    for vector in (layer.norm.weight, layer.norm.bias, layer.norm.running_mean, layer.norm.running_var):
+        torch.nn.init.uniform_(vector, 0.5, 2.0)
+    x = torch.randn(2, 4, 5, 5, requires_grad=True)
+    expected = layer(x)
+    slope = torch.autograd.grad(expected.square().sum(), x)
+    layer.requires_grad_(False)
+    torch.testing.assert_close(layer(x), expected)
+    torch.testing.assert_close(torch.autograd.grad(layer(x).square().sum(), x), slope)
+    layer.norm.train()  # means and variances of the batch again
+    assert not torch.allclose(layer(x), expected)
+
+
 def test_blocks_and_head_can_be_reset() -> None:
     network = EfficientNetLite(pretrained=False)
     before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -35,6 +35,11 @@ def test_four_logits_of_each_image_colour_or_grey(discriminator: ProjectedDiscri
     assert discriminator(discriminator.features(images[:, :1])).shape == (3, 4)
 
 
+def test_images_of_half_precision_are_looked_at(discriminator: ProjectedDiscriminator, images: torch.Tensor) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert discriminator.features(images.bfloat16()).isfinite().all()
+
+
 def test_maps_come_at_about_mean_square_one(discriminator: ProjectedDiscriminator) -> None:
     smooth = torch.nn.functional.interpolate(torch.randn(8, 3, 8, 8), size=64, mode="bicubic").clamp(-1, 1)
     maps = discriminator.features.network.features_at(smooth)
