@@ -26,7 +26,7 @@ def config_of(
         told: The whole benchmark file.
         data: Name of the data.
         shots: Train images; None takes all.
-        seed: Of the training.
+        seed: Of the training, and of the choice of shots.
         minutes: Of training; 0 where there is none.
         measured: A source is trained and not tested.
 
@@ -41,8 +41,8 @@ def config_of(
     config = merged(experiment, changes)
     config["seed_everything"] = seed
     options = config["data"].setdefault("init_args", {})
-    if shots is not None:
-        options["n_images"] = shots
+    if shots is not None:  # each seed draws its own, so that no claim hangs on one lucky hundred
+        options |= {"n_images": shots, "seed": seed}
     fit_size(config["model"], {name: options[name] for name in ("image_size", "channels") if name in options})
     listed = [{"class_path": one} if isinstance(one, str) else one for one in config["trainer"].get("callbacks") or []]
     callbacks = with_callbacks(listed, {**changed, "Evaluation": None})
