@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.base import PixelDataset
-from datamodules.digit_pair import DigitPair
 from datamodules.image_folder import ImageFolder
 from datamodules.loading import Numbered, RunSampler
+from datamodules.unpaired_folders import UnpairedFolders
 
 ROWS = 20
 
@@ -89,16 +89,16 @@ def test_a_run_goes_on_within_an_epoch_with_or_without_workers(family: str, make
     def data(num_workers: int, trainer: SimpleNamespace) -> DataLoader:
         options = {"batch_size": 4, "horizontal_flip": True, "num_workers": num_workers}
         if family == "pairs":
-            found = DigitPair(8, n_images_a=19, n_images_b=12, **options)
+            found = UnpairedFolders(str(root), str(others), image_size=8, **options)
         else:
-            found = ImageFolder(str(root), image_size=8, test_fraction=0.0, **options)
+            found = ImageFolder(str(root), image_size=8, **options)
         found.trainer = trainer
         found.prepare_data()
         torch.manual_seed(0)
         found.setup()
         return found.train_dataloader()
 
-    root = make_folder(cat=22)
+    root, others = make_folder("cats", cat=24), make_folder("dogs", dog=16)
     plain, workers = data(0, a_run()), data(2, a_run())
     torch.manual_seed(5)
     epochs = [epoch(plain, number) for number in (0, 1)]
