@@ -25,7 +25,13 @@ WIDTH = ["--model.generator.width=2", "--model.discriminator.width=2"]
 FAMILIES = {
     "gan": (
         "gan_mnist5k.yaml",
-        [*WIDTH, "--model.augment=ADA", "--model.augment.every=2", "--model.augment.speed=200"]
+        [
+            *WIDTH,
+            "--model.discriminator.normalization=spectral",
+            "--model.augment=ADA",
+            "--model.augment.every=2",
+            "--model.augment.speed=200",
+        ]
         + ["--model.loss=LeCamLoss", "--model.discriminator_steps=3"]
         + ["--trainer.callbacks+=FreezeModules", "--trainer.callbacks.modules=[discriminator.blocks.0]"]
         + ["--trainer.callbacks.until=200", "--trainer.callbacks+=LinearDecay"]
@@ -48,7 +54,10 @@ FAMILIES = {
         ["--model.encoder.width=2", "--model.decoder.width=2", "--model.mixture_components=2"]
         + ["--trainer.accumulate_grad_batches=2"],
     ),
-    "classifier": ("classifier_digits_5to9_scratch.yaml", ["--model.features.network.width=2", "--model.dropout=0.5"]),
+    "classifier": (
+        "classifier_digits_5to9_scratch.yaml",
+        ["--model.features.network.width=2", "--model.dropout=0.5", "--trainer.check_val_every_n_epoch=3"],
+    ),
 }
 
 
@@ -80,9 +89,9 @@ class Experiment:
             ["--data.n_images_a=80", "--data.n_images_b=64"] if self.family == "cyclegan" else ["--data.n_images=80"]
         )
         given = [f"--config={REPOSITORY / 'experiments' / experiment}", f"--trainer.default_root_dir={root}"]
-        given += [*own, *images, "--data.batch_size=16", "--data.horizontal_flip=true", "--model.max_images=320"]
+        given += [*images, "--data.batch_size=16", "--data.horizontal_flip=true", "--model.max_images=320"]
         given += ["--trainer.check_val_every_n_epoch=1", "--trainer.limit_val_batches=2"]
-        given += ["--trainer.log_every_n_steps=2", "--trainer.callbacks+=LastCheckpoint"]
+        given += ["--trainer.log_every_n_steps=2", *own, "--trainer.callbacks+=LastCheckpoint"]
         self.launch(*given, "--trainer.callbacks.every=48", *self.options, *more)
         return newest_run(root)
 
