@@ -36,7 +36,7 @@ FAMILIES = {
         + ["--trainer.callbacks+=FreezeModules", "--trainer.callbacks.modules=[discriminator.blocks.0]"]
         + ["--trainer.callbacks.until=200", "--trainer.callbacks+=LinearDecay"]
         + ["--trainer.callbacks+=FeatureDistillation", "--trainer.callbacks.modules=[discriminator.blocks]"]
-        + [*MEASURED, "--trainer.callbacks.every=64"],
+        + [*MEASURED, "--trainer.callbacks.every=48"],
     ),
     "conditional gan": (
         "cgan_mnist5k.yaml",
@@ -125,17 +125,19 @@ def test_a_killed_run_goes_on_as_if_it_had_never_stopped(family: str, tmp_path: 
     begun, begin = [], wandb.init
     monkeypatch.setattr(wandb, "init", lambda **options: begun.append(options) or begin(**options))
     experiment = Experiment(family, tmp_path)
-    kills = (128, 256)  # after the checkpoint of 96 images, within an epoch, and after that of 240, between two
+    # The checkpoint of 144 images lies within an epoch, and none of its rows may wait to be written; that of 240 lies
+    # between two epochs, and a later row is written already.
+    kills = (160, 272) if family in ("gan", "classifier") else (160,)
     whole = experiment.uninterrupted(*kills)
     for images in kills:
         compare(whole, experiment.resumed(images))
     assert {(options["id"], options["resume"]) for options in begun} == {(whole.name, "allow")}
-    assert len(begun) == 3
+    assert len(begun) == 1 + len(kills)
 
 
 def test_worker_processes_change_nothing(tmp_path: Path) -> None:
-    whole = Experiment("classifier", tmp_path).uninterrupted(128)
-    resumed = Experiment("classifier", tmp_path, ("--data.num_workers=2",)).resumed(128)
+    whole = Experiment("classifier", tmp_path).uninterrupted(160)
+    resumed = Experiment("classifier", tmp_path, ("--data.num_workers=2",)).resumed(160)
     assert rows(whole) == rows(resumed)
     assert [place for place in differences(last(whole), last(resumed)) if "num_workers" not in place] == []
 
