@@ -7,6 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lit_gen.errors import UserError
 from lit_gen.random_streams import put_back, seed_all, streams
 from lit_gen.ranks import Ranks
 
@@ -46,11 +47,18 @@ class ExactResume(Callback):
 
     def _restore_streams(self, found: list[dict[str, Any]] | None, trainer: Trainer, model: LightningModule) -> None:
         if found is not None and len(found) == trainer.world_size:
-            put_back(found[trainer.global_rank], model.device)
+            try:
+                put_back(found[trainer.global_rank], model.device)
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise UserError(
+                    f"{trainer.ckpt_path} holds random streams that are none ({error}). Go on from another checkpoint "
+                    "that lit_gen wrote, or begin a new run from its weights with LoadWeights."
+                ) from error
             return
         then = f"of {len(found)} processes" if found else "without random streams"
         rank_zero_warn(
-            f"{trainer.ckpt_path} is a checkpoint {then}: this run goes on well, but not as if it had never stopped."
+            f"{trainer.ckpt_path} is a checkpoint {then}: this run of {trainer.world_size} draws other numbers than "
+            "an uninterrupted one would."
         )
         seed_all((model.images_seen + trainer.global_rank) % 2**32)  # numbers that have not been drawn before
 
