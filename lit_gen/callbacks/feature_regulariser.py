@@ -91,7 +91,7 @@ class FeatureRegulariser(SourceRegulariser):
 
     def load_state_dict(self, state_dict: dict[str, dict[str, Any]]) -> None:
         super().load_state_dict(state_dict)
-        self.ahead = dict(state_dict["ahead"])
+        self.ahead = dict(state_dict.get("ahead", {}))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_fit_start(trainer, pl_module)

@@ -81,8 +81,9 @@ class SourceRegulariser(Callback, ABC):
         return {"reference": dict(self.reference), "latest": dict(self.latest)}
 
     def load_state_dict(self, state_dict: dict[str, dict[str, Any]]) -> None:
-        self.reference, self.latest = dict(state_dict["reference"]), dict(state_dict["latest"])
-        self.restored = True
+        # Older checkpoints hold the source alone.
+        self.reference = dict(state_dict.get("reference", state_dict))
+        self.latest, self.restored = dict(state_dict.get("latest", {})), True
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not hasattr(pl_module, "regularisers"):
