@@ -31,9 +31,8 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.began = self.saved = pl_module.images_seen
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Between two batches: at the end of one its metrics are not yet written, and its validation is to come."""
         if pl_module.images_seen // self.every > self.saved // self.every and not trainer.should_stop:
             self.save(trainer, pl_module)
 

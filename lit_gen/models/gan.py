@@ -193,6 +193,11 @@ class GAN(LightningModule):
         }
         self.log_dict(self.progress)
 
+    def on_validation_model_zero_grad(self) -> None:
+        """Lightning would drop the gradients that wait for further batches of their update."""
+        if self.accumulate_batches == 1:
+            super().on_validation_model_zero_grad()
+
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         self.judge(batch, "val")
         self.judge_train_reals(len(batch[0]))
@@ -304,11 +309,14 @@ class GAN(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.record(self, checkpoint)
+        # What not every step finds anew.
+        checkpoint["progress"] = {name: v for name, v in self.progress.items() if name.endswith(("_loss", "_norm"))}
         if remembered := self.loss.state_dict():
             checkpoint["loss"] = remembered
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.restore(self, checkpoint)
+        self.progress = dict(checkpoint.get("progress", {}))
         self.loss.load_state_dict(checkpoint.get("loss", {}))
 
 
