@@ -1,13 +1,12 @@
 """What all data modules share: the contract of a batch, the splits, the few-shot subset, the loaders."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from datamodules import memory_map, splits
 from datamodules.checks import check_arguments, refuse_overlap, select_classes
 from datamodules.errors import UserError
+from datamodules.loading import RunDataModule
 from datamodules.transforms import to_float
 
 
@@ -64,28 +64,7 @@ class PixelDataset(Dataset):
             self.pixels = np.load(self.pixels, mmap_mode="r")
 
 
-def keep_batch(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The collate function for data sets that give whole batches."""
-    return batch
-
-
-def make_loader(
-    dataset: Dataset, batch_size: int, num_workers: int, shuffle: bool = False, drop_last: bool = False
-) -> DataLoader:
-    """Batches of a data set that gives whole ones."""
-    return DataLoader(
-        dataset,
-        batch_size=batch_size,
-        shuffle=shuffle,
-        drop_last=drop_last,
-        num_workers=num_workers,
-        collate_fn=keep_batch,
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=num_workers > 0,
-    )
-
-
-class ImageDataModule(LightningDataModule, ABC):
+class ImageDataModule(RunDataModule):
     """Images as batches `(images,)` or `(images, labels)`; a data source adds `fingerprint` and `decode`.
 
     Attributes:
@@ -174,6 +153,7 @@ class ImageDataModule(LightningDataModule, ABC):
         Raises:
             UserError: The options do not fit the data.
         """
+        super().setup(stage)
         if self.train_set is not None:
             return
         entry = self._entry or self._find_entry()
@@ -193,15 +173,15 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches, all of batch_size: a GAN's batch statistics want no small last one."""
-        return self._loader(self.train_set, shuffle=True, drop_last=True)
+        return self.shuffled_loader(self.train_set)
 
     def val_dataloader(self) -> DataLoader | list:
         """Every validation image once, in order; an empty list where the split is empty."""
-        return self._loader(self.val_set) if self.val_set else []
+        return self.loader(self.val_set) if self.val_set else []
 
     def test_dataloader(self) -> DataLoader | list:
         """Every test image once, in order; an empty list where the split is empty."""
-        return self._loader(self.test_set) if self.test_set else []
+        return self.loader(self.test_set) if self.test_set else []
 
     def summary(self) -> str:
         """One line, such as `Mnist5k: 4,000 train, 500 val, 500 test images, 1x28x28, 10 classes`."""
@@ -236,11 +216,6 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def _dataset(self, pixels: np.ndarray, rows: np.ndarray, labels: np.ndarray, flip: bool) -> PixelDataset:
         return PixelDataset(pixels, rows, labels[rows] if self.labels else None, flip)
-
-    def _loader(self, dataset: PixelDataset | None, shuffle: bool = False, drop_last: bool = False) -> DataLoader:
-        if dataset is None:
-            raise RuntimeError("call prepare_data() and setup() before asking for batches")
-        return make_loader(dataset, self.batch_size, self.num_workers, shuffle, drop_last)
 
     def _report_broken(self, broken: dict[str, str]) -> None:
         if broken:

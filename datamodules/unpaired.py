@@ -1,19 +1,19 @@
 """Two sets of images without pairs: what translation between them learns from."""
 
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.base import ImageDataModule, PixelDataset, make_loader
+from datamodules.base import ImageDataModule, PixelDataset
 from datamodules.checks import check_arguments
 from datamodules.errors import UserError
+from datamodules.loading import RunDataModule
 
 Side = Literal["a", "b"]
 
@@ -53,7 +53,7 @@ class UnpairedDataset(Dataset):
         return part.__getitems__([index % len(part) for index in indices])[0]
 
 
-class UnpairedDataModule(LightningDataModule, ABC):
+class UnpairedDataModule(RunDataModule):
     """Batches (real_a, real_b) of images that do not belong together; a data source adds `domain`.
 
     Attributes:
@@ -135,6 +135,7 @@ class UnpairedDataModule(LightningDataModule, ABC):
         Raises:
             UserError: The options do not fit the data.
         """
+        super().setup(stage)
         if self.train_set is not None:
             return
         with self._speaking_of("a"):
@@ -149,15 +150,15 @@ class UnpairedDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches, all of batch_size."""
-        return self._loader(self.train_set, shuffle=True, drop_last=True)
+        return self.shuffled_loader(self.train_set)
 
     def val_dataloader(self) -> DataLoader | list:
         """Every validation image, in order; an empty list where a domain has none."""
-        return self._loader(self.val_set) if self.val_set is None or len(self.val_set) else []
+        return self.loader(self.val_set) if self.val_set is None or len(self.val_set) else []
 
     def test_dataloader(self) -> DataLoader | list:
         """Every test image, in order; an empty list where a domain has none."""
-        return self._loader(self.test_set) if self.test_set is None or len(self.test_set) else []
+        return self.loader(self.test_set) if self.test_set is None or len(self.test_set) else []
 
     def _check_batch(self, train_set: UnpairedDataset) -> None:
         processes = self.trainer.world_size if self.trainer is not None else 1
@@ -169,11 +170,6 @@ class UnpairedDataModule(LightningDataModule, ABC):
                 "least one full batch of the larger; type "
                 f"--data.batch_size {max(1, len(train_set) // processes)} or less."
             )
-
-    def _loader(self, dataset: UnpairedDataset | None, shuffle: bool = False, drop_last: bool = False) -> DataLoader:
-        if dataset is None:
-            raise RuntimeError("call prepare_data() and setup() before asking for batches")
-        return make_loader(dataset, self.batch_size, self.num_workers, shuffle, drop_last)
 
     @contextmanager
     def _speaking_of(self, side: Side) -> Iterator[None]:

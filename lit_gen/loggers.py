@@ -69,9 +69,12 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def cut(self, images_seen: int) -> None:
         """Drops the rows after this count of images, which a resumed run is going to write again."""
-        if self.path.is_file():
-            kept = [row for row in self._read() if int(row["images_seen"]) <= images_seen]
-            self._write(kept)
+        if not self.path.is_file():
+            return
+        kept = [row for row in self._read() if int(row["images_seen"]) <= images_seen]
+        self._write(kept)
+        if kept:  # it grows where the same count of images is logged again
+            self.last = {**kept[-1], "images_seen": int(kept[-1]["images_seen"])}
 
     @rank_zero_only
     def save(self) -> None:
@@ -99,7 +102,7 @@ class MetricsCSV(Logger):
 
     def _read(self) -> list[dict[str, Any]]:
         with self.path.open(newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(line for line in file if line.endswith("\n"))  # a kill may have left half a row
             rows = list(reader)
         self.columns += [name for name in reader.fieldnames or [] if name not in self.columns]
         return rows

@@ -51,6 +51,14 @@ class Ranks:
         processes.all_gather(found, sent)
         return torch.stack(found).to(tensor.device)
 
+    def collect(self, value: Value) -> list[Value]:
+        """What each process gives, a value that can be pickled, in their order, in every process."""
+        if self.world_size == 1:
+            return [value]
+        found: list[Value] = [value] * self.world_size
+        processes.all_gather_object(found, value)
+        return found
+
     def broadcast(self, value: Value) -> Value:
         """What process 0 gives, a value that can be pickled, in every process."""
         if self.world_size == 1:

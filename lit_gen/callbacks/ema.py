@@ -37,7 +37,7 @@ class EMA(Callback):
         self.ramp_up = ramp_up
         self.modules = modules or ["generator"]
         self.pairs: list[tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]] = []
-        self.images_seen = 0
+        self.images_seen: int | None = None  # when the weights were last taken in
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         children = [name for name, _ in pl_module.named_children() if not name.endswith("_ema")]
@@ -54,14 +54,14 @@ class EMA(Callback):
         """Several averages may run side by side."""
         return f"EMA of {', '.join(self.modules)}"
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, int | None]:
         return {"images_seen": self.images_seen}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+    def load_state_dict(self, state_dict: dict[str, int | None]) -> None:
         self.images_seen = state_dict["images_seen"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if pl_module.images_seen == 0 or self.images_seen == 0:  # not resumed, or from a run without an average
+        if pl_module.images_seen == 0 or self.images_seen is None:  # not resumed, or from a run without an average
             self.images_seen = pl_module.images_seen
         self.pairs = [
             _tensors(getattr(pl_module, f"{name}_ema")) + _tensors(getattr(pl_module, name)) for name in self.modules

@@ -53,6 +53,7 @@ class FeatureRegulariser(SourceRegulariser):
         self.sources: dict[str, nn.Module] = {}
         self.calls: dict[str, int] = {}  # of each network of the model in train mode
         self.source_calls: dict[str, int] = {}
+        self.ahead: dict[str, int] = {}  # of a run that goes on: calls since those of the source
         self.running: dict[str, Pass] = {}
         self.passes: dict[str, Pass] = {}  # of this batch
         self.hooks: list[torch.utils.hooks.RemovableHandle] = []
@@ -84,6 +85,14 @@ class FeatureRegulariser(SourceRegulariser):
             for name, value in getattr(model, network).state_dict().items()
         }
 
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        ahead = {network: calls - self.source_calls[network] for network, calls in self.calls.items()}
+        return {**super().state_dict(), "ahead": ahead}
+
+    def load_state_dict(self, state_dict: dict[str, dict[str, Any]]) -> None:
+        super().load_state_dict(state_dict)
+        self.ahead = dict(state_dict["ahead"])
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_fit_start(trainer, pl_module)
         self.students = {network: getattr(pl_module, network) for network in self.blocks}
@@ -99,7 +108,8 @@ class FeatureRegulariser(SourceRegulariser):
             for network, source in self.sources.items()
             for name, value in source.state_dict().items()
         }
-        self.calls = dict.fromkeys(self.blocks, 0)
+        self.calls = {network: self.ahead.get(network, 0) for network in self.blocks}
+        self.ahead = {}
         self.source_calls = dict.fromkeys(self.blocks, 0)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
@@ -23,7 +24,7 @@ class LastCheckpoint(Checkpoint):
     Args:
         every: Images between two checkpoints; None: images do not matter.
         every_minutes: Minutes between two checkpoints, by the clock of the first process.
-        every_epochs: Epochs between two checkpoints, each at the end of one.
+        every_epochs: Epochs between two checkpoints, each when the next one begins.
 
     Raises:
         UserError: One of these is not above 0.
@@ -41,20 +42,15 @@ class LastCheckpoint(Checkpoint):
             if value is not None and not value > 0:
                 raise UserError(f"LastCheckpoint: {name} is {value}, expected more than 0. Type {name}: {example}.")
         self.every, self.every_minutes, self.every_epochs = every, every_minutes, every_epochs
-        self.saved = 0  # images seen at the last checkpoint
+        self.saved = self.saved_epoch = 0  # images and epochs at the last checkpoint
         self.clock = 0.0  # when it was written
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.saved, self.clock = pl_module.images_seen, time.monotonic()
+        self._begin_again(trainer, pl_module)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if not trainer.should_stop and (self._images_due(pl_module) or self._minutes_due(trainer)):
-            self.save(trainer, pl_module)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        due = self.every_epochs is not None and (trainer.current_epoch + 1) % self.every_epochs == 0
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Between two batches: at the end of one its metrics are not yet written, and its validation is to come."""
+        due = self._images_due(pl_module) or self._epochs_due(trainer) or self._minutes_due(trainer)
         if due and not trainer.should_stop:
             self.save(trainer, pl_module)
 
@@ -66,15 +62,23 @@ class LastCheckpoint(Checkpoint):
     def _images_due(self, pl_module: LightningModule) -> bool:
         return self.every is not None and pl_module.images_seen // self.every > self.saved // self.every
 
+    def _epochs_due(self, trainer: Trainer) -> bool:
+        every = self.every_epochs
+        return every is not None and trainer.current_epoch // every > self.saved_epoch // every
+
     def _minutes_due(self, trainer: Trainer) -> bool:
         """The same in all processes, of which each takes part in a checkpoint."""
         if self.every_minutes is None:
             return False
-        return Ranks.of(trainer).broadcast(time.monotonic() - self.clock >= 60 * self.every_minutes)
+        due = time.monotonic() - self.clock >= 60 * self.every_minutes
+        return bool(Ranks.of(trainer).gather(torch.tensor(due))[0])
 
     def save(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.saved, self.clock = pl_module.images_seen, time.monotonic()
+        self._begin_again(trainer, pl_module)
         save_whole(trainer, last_of(trainer))
+
+    def _begin_again(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.saved, self.saved_epoch, self.clock = pl_module.images_seen, trainer.current_epoch, time.monotonic()
 
 
 def last_of(trainer: Trainer) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -10,6 +10,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lit_gen.errors import UserError
+from lit_gen.pictures import rows_of
+
+BATCH = 256  # images that are encoded at a time
 
 
 class PosteriorMixture(Callback):
@@ -63,8 +66,9 @@ class PosteriorMixture(Callback):
         return torch.cat(found)[: self.n]
 
     @staticmethod
-    def batches(trainer: Trainer) -> Any:
-        """Of all training images: the Trainer's own loader has one process's share of them."""
-        if trainer.datamodule is not None:
-            return trainer.datamodule.train_dataloader()
-        return trainer.train_dataloader
+    def batches(trainer: Trainer) -> Iterable[tuple[Tensor, ...]]:
+        """Of all training images at random: the Trainer's own loader has one process's share of them."""
+        train_set = getattr(trainer.datamodule, "train_set", None)
+        if train_set is None:
+            return trainer.train_dataloader
+        return (rows_of(train_set, rows.tolist()) for rows in torch.randperm(len(train_set)).split(BATCH))

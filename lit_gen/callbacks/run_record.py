@@ -54,8 +54,6 @@ class RunRecord(Callback):
                 f"The checkpoint has {', '.join(averages)}, but no EMA is among the callbacks: these weights, which "
                 "samples are drawn from, stay as they are. Type --trainer.callbacks+=EMA"
             )
-        if self._images_reached(pl_module):  # it was killed between its last checkpoint and its end
-            trainer.should_stop = True
         self._write(trainer, pl_module)
         config = Path(trainer.default_root_dir) / "config.yaml"
         if trainer.is_global_zero and not trainer.fast_dev_run and not config.exists():

@@ -77,11 +77,12 @@ class SourceRegulariser(Callback, ABC):
         """Several of one class may run side by side."""
         return f"{type(self).__name__} of {', '.join(self.modules or ['all'])}"
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return dict(self.reference)
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        return {"reference": dict(self.reference), "latest": dict(self.latest)}
 
-    def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
-        self.reference, self.restored = dict(state_dict), True
+    def load_state_dict(self, state_dict: dict[str, dict[str, Any]]) -> None:
+        self.reference, self.latest = dict(state_dict["reference"]), dict(state_dict["latest"])
+        self.restored = True
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not hasattr(pl_module, "regularisers"):
@@ -106,9 +107,9 @@ class SourceRegulariser(Callback, ABC):
                 "this checkpoint has it."
             )
         if not self.restored:
-            self.reference = self.remember(pl_module)
+            self.reference, self.latest = self.remember(pl_module), {}
         self.reference = {name: value.to(pl_module.device) for name, value in self.reference.items()}
-        self.restored, self.latest = False, {}
+        self.restored = False
         self.join(pl_module)
 
     def check_order(self, trainer: Trainer) -> None:

@@ -19,7 +19,9 @@ from lit_gen.slurm import drop_older_requeues
 
 
 class StopSignals(Callback):
-    """SIGTERM and Ctrl-C end a training after the batch that they fall into, with a checkpoint; the second at once.
+    """SIGTERM and Ctrl-C end a training after the batch that they fall into, with a checkpoint; a second one at once.
+
+    After the last batch there is nothing to be saved that the end of the run does not save: it goes on to its end.
 
     So does SLURM's requeue: Lightning's own handler would save wherever the signal falls, also between the two updates
     of a GAN's step; here it is called after the batch. It suffices that one process gets the signal.
@@ -42,16 +44,14 @@ class StopSignals(Callback):
         self._take_over()
         self.running = True
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         signum = int(Ranks.of(trainer).gather(torch.tensor(self.received[:1] or [0])).max())
         if not signum:
             return
         self.received = [other for other in self.received if other != signum]
         if signum not in STOPS:
             self._answer(trainer, signum)
-        elif not trainer.should_stop:  # else it is at its end, which is near
+        else:
             save_whole(trainer, last_of(trainer))
             raise Interrupted(
                 signum,

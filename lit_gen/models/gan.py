@@ -304,11 +304,14 @@ class GAN(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.record(self, checkpoint)
+        # What not every step finds anew.
+        checkpoint["progress"] = {name: v for name, v in self.progress.items() if name.endswith(("_loss", "_norm"))}
         if remembered := self.loss.state_dict():
             checkpoint["loss"] = remembered
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.restore(self, checkpoint)
+        self.progress = dict(checkpoint.get("progress", {}))
         self.loss.load_state_dict(checkpoint.get("loss", {}))
 
 

@@ -55,7 +55,9 @@ class Warm:
     def __init__(self) -> None:
         self.server: subprocess.Popen[str] | None = None
 
-    def __call__(self, folder: Path, *args: str, before: tuple[Any, ...] = (), env: dict[str, str] | None = None) -> Command:
+    def __call__(
+        self, folder: Path, *args: str, before: tuple[Any, ...] = (), env: dict[str, str] | None = None
+    ) -> Command:
         """Starts it.
 
         Args:
