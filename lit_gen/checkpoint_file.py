@@ -139,9 +139,10 @@ def damage_of(path: Path) -> str | None:
                 return None if fits else "its checksum does not fit what it holds"
         if not zipfile.is_zipfile(path):
             return "it is cut short, or no checkpoint"
+        end = seal[-SIZE_OF_END:]
+        if not end.startswith(END_OF_ARCHIVE) or end[-2:] != b"\0\0":  # torch itself writes no comment
+            return "its checksum is damaged"
         with zipfile.ZipFile(path) as archive:
-            if archive.comment:  # torch writes none
-                return "its checksum is damaged"
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 return "it is compressed, as torch never writes it"  # and might swell without end
             wrong = archive.testzip()

@@ -21,10 +21,11 @@ from lit_gen.slurm import drop_older_requeues
 class StopSignals(Callback):
     """SIGTERM and Ctrl-C end a training after the batch that they fall into, with a checkpoint; a second one at once.
 
-    After the last batch there is nothing to be saved that the end of the run does not save: it goes on to its end.
+    It suffices that one process of several gets the signal. One that falls into the last batch, or into what is done at
+    the end of a run, changes nothing: the run goes on to its end.
 
-    So does SLURM's requeue: Lightning's own handler would save wherever the signal falls, also between the two updates
-    of a GAN's step; here it is called after the batch. It suffices that one process gets the signal.
+    SLURM's requeue waits for the end of the batch as well: Lightning's own handler, which is called then, would save
+    wherever the signal falls, also between the two updates of a GAN's step.
     """
 
     def __init__(self) -> None:
