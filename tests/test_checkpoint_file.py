@@ -81,7 +81,7 @@ def test_a_checkpoint_without_a_seal_goes_by_the_checksums_of_its_archive(tmp_pa
     whole = path.read_bytes()
     place = whole.index(torch.full((3,), 3.0).numpy().tobytes())
     path.write_bytes(whole[:place] + b"\x01" + whole[place + 1 :])
-    with pytest.raises(UserError, match=r"foreign\.ckpt is not readable: the checksum of .*Name another"):
+    with pytest.raises(UserError, match=r"(?s)foreign\.ckpt is not readable: the checksum of .*Name another"):
         read(path)
 
 
@@ -161,5 +161,5 @@ def test_at_every_step_of_writing_there_is_one_to_go_on_from(
             seen, steps = images_in(found), steps + 1
         else:
             break
-    assert steps >= 5
+    assert steps >= 4
     assert (images_in(last), images_in(previous(last))) == (seen + 1, seen)
