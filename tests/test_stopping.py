@@ -115,7 +115,7 @@ def test_a_full_disk_ends_a_run_with_one_message(tmp_path: Path, warm: Warm) -> 
     assert said.startswith(f"lit_gen: {folder / 'last.ckpt'} cannot be written (File too large); the checkpoint before")
     assert "Traceback" not in command.said
     assert torch.load(folder / "last.ckpt", weights_only=True)["images_seen"] == 32
-    assert (Record.read(folder).status, Record.read(folder).images_seen) == ("failed", 32)
+    assert (Record.read(folder).status, Record.read(folder).images_seen) == ("failed", 48)
     assert not list(folder.glob(".*.writing"))
     again = warm(tmp_path, *FIT, "--ckpt_path=last", "--model.max_images=64")
     assert again.status() == 0

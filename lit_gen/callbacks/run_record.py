@@ -73,13 +73,13 @@ class RunRecord(Callback):
         self._write(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """The images stay those of the last checkpoint, which is what the run goes on from."""
+        """Why it ended, unless it ended before it began."""
         interrupted = isinstance(exception, Interrupted | KeyboardInterrupt)
         self.record.status = "interrupted" if interrupted else "failed"
         self.record.stopped = (str(exception) or type(exception).__name__).splitlines()[0]
-        if trainer.is_global_zero and self.began:
+        if self.began:
             with suppress(UserError):  # a full disk, which is what the exception says
-                self.record.write(Path(trainer.default_root_dir))
+                self._write(trainer, pl_module)
 
     @staticmethod
     def _images_reached(pl_module: LightningModule) -> bool:
