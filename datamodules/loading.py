@@ -1,4 +1,4 @@
-"""Batches and their order: a run that goes on meets the images, and what is drawn for them, as if it had never stopped."""
+"""Batches and their order: a run that goes on meets its images, and their augmentation, as if it had never stopped."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -82,8 +82,8 @@ class RunSampler(DistributedSampler):
 class RunLoader(DataLoader):
     """Reads nothing before its first batch is asked for: a Trainer calls `iter` before it tells a sampler the epoch.
 
-    Its place within the epoch is the Trainer's own count of batches, see `batches_done`. The two methods are how Lightning
-    knows that a loader can go on within an epoch.
+    Its place within the epoch is the Trainer's own count of batches, see `batches_done`. The two methods are how
+    Lightning knows that a loader can go on within an epoch.
     """
 
     def __iter__(self) -> Iterator[Any]:

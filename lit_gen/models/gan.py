@@ -193,6 +193,11 @@ class GAN(LightningModule):
         }
         self.log_dict(self.progress)
 
+    def on_validation_model_zero_grad(self) -> None:
+        """Lightning would drop the gradients that wait for further batches of their update."""
+        if self.accumulate_batches == 1:
+            super().on_validation_model_zero_grad()
+
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         self.judge(batch, "val")
         self.judge_train_reals(len(batch[0]))
