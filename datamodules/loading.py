@@ -1,11 +1,11 @@
 """Batches and their order: a run that goes on meets its images, and their augmentation, as if it had never stopped."""
 
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
@@ -48,9 +48,9 @@ class Numbered(Dataset):
 
     def __getitems__(self, numbers: Sequence[int]) -> tuple[Tensor, ...]:
         """The batch of these numbers; torch's random stream stays where it is."""
-        (seed,) = np.random.SeedSequence((self.seed, numbers[0])).generate_state(1, np.uint64)
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(int(seed))
+            # Mixed, for neighbours to be unlike; torch's generator has seeds of 32 bits.
+            torch.default_generator.manual_seed(zlib.crc32(f"{self.seed} {numbers[0]}".encode()))
             return self.dataset.__getitems__([number % len(self.dataset) for number in numbers])
 
 

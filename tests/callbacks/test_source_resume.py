@@ -50,8 +50,9 @@ def test_the_command_line_goes_on_with_the_same_source(fit) -> None:
     keys = [key for key in before if key.split(" of ")[0] in stack]
     assert len(keys) == 4
     for key in keys:
-        weights = {name: value for name, value in before[key].items() if value.is_floating_point()}
-        assert all(torch.equal(value, after[key][name]) for name, value in weights.items()), key
+        then, now = before[key]["reference"], after[key]["reference"]
+        weights = {name: value for name, value in then.items() if value.is_floating_point()}
+        assert all(torch.equal(value, now[name]) for name, value in weights.items()), key
     lit_gen.load(rest)
     with (rest.parent / "metrics.csv").open() as file:
         last = list(csv.DictReader(file))[-1]
