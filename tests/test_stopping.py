@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from common import GAN_MNIST, TINY
+from common import GAN_MNIST, MEASURED, TINY
+from interruptions import rows
 from two_ranks import arguments, environment
 from warm import Warm
 
@@ -187,3 +188,19 @@ def test_slurm_requeues_a_job_and_no_other_job_goes_on_from_its_checkpoint(tmp_p
     assert Record.read(folder) == Record("gan_mnist5k", 0, "finished", end, job="11")
     with (folder / "metrics.csv").open(newline="") as file:
         assert [int(row["images_seen"]) for row in csv.DictReader(file)] == list(range(16, end + 1, 16))
+
+
+def test_a_signal_puts_a_measurement_off_to_the_run_that_goes_on(tmp_path: Path, warm: Warm) -> None:
+    """As many rows and the same numbers as without a signal, which falls into the second measurement."""
+    measured = [*MEASURED, "--trainer.callbacks.every=32", '--trainer.callbacks.metrics=["KID"]']
+    options = [*FIT, *measured, "--model.max_images=64", "--ckpt_path=last"]
+    (tmp_path / "whole").mkdir()
+    assert warm(tmp_path / "whole", *options).status() == 0
+    stop = ("rehearsals:stop_in", "lit_gen.callbacks.evaluation:Evaluation.measure", 1, 2)
+    assert warm(tmp_path, *options, before=stop).status() == 143
+    folder = run_of(tmp_path)
+    assert torch.load(folder / "last.ckpt", weights_only=True)["images_seen"] == 32
+    assert not rows(folder)[-1]["val/kid_tiny"]
+    assert warm(tmp_path, *options).status() == 0
+    assert rows(folder) == rows(run_of(tmp_path / "whole"))
+    assert sum(bool(row["val/kid_tiny"]) for row in rows(folder)) == 3

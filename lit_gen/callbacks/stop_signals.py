@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,6 +35,11 @@ class StopSignals(Callback):
         self.received: list[int] = []
         self.answered: set[int] = set()
         self.running = False
+
+    @property
+    def stops(self) -> bool:
+        """Whether the training is going to stop after this batch."""
+        return any(signum in STOPS for signum in self.received)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.before = {signum: signal.getsignal(signum) for signum in signal.valid_signals()}
@@ -77,7 +83,7 @@ class StopSignals(Callback):
                 put(signum, self._receive)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        if signum in STOPS and (not self.running or any(other in STOPS for other in self.received)):
+        if signum in STOPS and (not self.running or self.stops):
             raise Interrupted(signum)
         if signum not in self.received and signum not in self.answered:
             self.received.append(signum)
@@ -88,3 +94,24 @@ class StopSignals(Callback):
         self.handlers[signum](signum, None)
         if trainer.is_global_zero:
             drop_older_requeues(Path(trainer.default_root_dir))
+
+
+class PutOff(Exception):
+    """What was being done is left to the run that goes on from here."""
+
+
+def unless_stopped(trainer: Trainer, step: Callable[[int], Any]) -> Callable[[int], Any]:
+    """The steps of what takes long between two batches, and is done anew by a run that goes on.
+
+    Returns:
+        What does a step, or raises PutOff once a signal waits. Of several processes none leaves the others alone.
+    """
+
+    def checked(images: int) -> None:
+        if trainer.world_size == 1 and any(
+            isinstance(found, StopSignals) and found.stops for found in trainer.callbacks
+        ):
+            raise PutOff
+        step(images)
+
+    return checked

@@ -28,9 +28,9 @@ TEXT = """\
 Written by `python tests/faults/record.py --kills {kills} --seed {seed}` with Python {python}, torch {torch}, Lightning
 {lightning} on {machine}. The suite does the same with 5 kills, and with 40 by `pytest -m slow tests/faults`.
 
-A GAN with an adaptive augmentation, a remembering loss and a moving average trains for 640 images, with a checkpoint after
-every third batch. Another process sends it SIGKILL at a random moment: somewhere from the start of the command on, up to
-20 ms after the beginning of a batch, or up to 10 ms after the beginning of a checkpoint. The same command with
+A GAN with an adaptive augmentation, a remembering loss and a moving average trains for 640 images, with a checkpoint
+after every third batch. Another process sends it SIGKILL at a random moment: from the start of the command on,
+up to 20 ms after the beginning of a batch, or up to 10 ms after the beginning of a checkpoint. The same command with
 `--ckpt_path last` goes on; after five kills it is let through to its end.
 
 | killed | times |

@@ -73,19 +73,21 @@ class Rehearsal:
         (self.whole,) = (folder / "whole").glob("checkpoints/*/*")
 
     def killed_on_its_way(self, kills: int) -> None:
-        """A training that is killed so many times, gone on with by the same command each time, up to its end."""
+        """A training that is killed up to so many times, gone on with by the same command each time, up to its end."""
         place = self.folder / f"killed{self.tally.ends}"
         place.mkdir()
-        done = 0
-        while done < kills:
-            done += self._kill(place)
-        command = self.warm(place, *FIT)
-        if (status := command.status()) != 0:
-            self.tally.faults.append(f"ended with {status}: {command.said[-500:]}")
+        for _ in range(kills):
+            self._kill(place)
+            if finished_in(place):  # the end was faster
+                break
+        else:
+            command = self.warm(place, *FIT)
+            if (status := command.status()) != 0:
+                self.tally.faults.append(f"ended with {status}: {command.said[-500:]}")
         self.tally.ends += 1
         self._compare(place)
 
-    def _kill(self, place: Path) -> bool:
+    def _kill(self, place: Path) -> None:
         """One run of the command that is killed, unless it reaches its end before; whether it was."""
         moment = MOMENTS[self.tally.total % len(MOMENTS)]
         before = images_of(place)
@@ -94,14 +96,13 @@ class Rehearsal:
         seconds = self.random.random() * {"start": self.seconds, "batch": 0.02, "checkpoint": 0.01}[moment]
         command = self.warm(place, *FIT, before=("rehearsals:kill", moment, number, seconds))
         status = command.status()
-        if status == 0:  # it was faster
-            return False
+        if status == 0:  # it was at its end before
+            return
         if status != -signal.SIGKILL:
             self.tally.faults.append(f"{moment} {number}: ended with {status}: {command.said[-500:]}")
         self.tally.kills[moment] += 1
         self.tally.unfinished += any(place.glob("checkpoints/*/*/.*.writing"))
         self._look(place, before)
-        return True
 
     def _look(self, place: Path, before: dict[Path, int]) -> None:
         """No checkpoint was lost, and each that is there can be read."""
@@ -115,7 +116,7 @@ class Rehearsal:
 
     def _compare(self, place: Path) -> None:
         """The end is that of the training that was never killed, bit for bit."""
-        finished = [path.parent for path in images_of(place) if Record.read(path.parent).status == "finished"]
+        finished = finished_in(place)
         if len(finished) != 1:
             self.tally.faults.append(f"{len(finished)} runs have finished, expected 1")
             return
@@ -133,3 +134,8 @@ def images_of(place: Path) -> dict[Path, int]:
     """The images that each last.ckpt below a folder has."""
     found = place.glob("checkpoints/*/*/last.ckpt")
     return {path: torch.load(path, weights_only=True)["images_seen"] for path in found}
+
+
+def finished_in(place: Path) -> list[Path]:
+    """The runs below a folder that have finished."""
+    return [path.parent for path in images_of(place) if Record.read(path.parent).status == "finished"]

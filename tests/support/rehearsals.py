@@ -14,8 +14,8 @@ from lit_gen import checkpoint_file
 from lit_gen.models.gan import GAN
 
 
-def stop_in(name: str, times: int = 1) -> None:
-    """SIGTERM falls, so many times, right before this function ("module:Class.function") does its work."""
+def stop_in(name: str, times: int = 1, call: int = 1) -> None:
+    """SIGTERM falls, so many times, right before this call of this function ("module:Class.function")."""
     module, _, path = name.partition(":")
     *owners, last = path.split(".")
     owner = import_module(module)
@@ -24,7 +24,9 @@ def stop_in(name: str, times: int = 1) -> None:
     function: Callable[..., Any] = getattr(owner, last)
 
     def stopped(*args: Any, **kwargs: Any) -> Any:
-        for _ in range(times):
+        nonlocal call
+        call -= 1
+        for _ in range(times if call == 0 else 0):
             os.kill(os.getpid(), signal.SIGTERM)
         return function(*args, **kwargs)
 
