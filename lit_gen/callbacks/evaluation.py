@@ -103,20 +103,19 @@ class Evaluation(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Not in on_train_start: an EMA that stands behind this callback takes in loaded weights only there.
-        put_off = pl_module.images_seen > 0 and self.due(trainer, pl_module)  # by a signal, before the run went on
-        if put_off or (self.measured < 0 and pl_module.images_seen == 0):
+        if self.measured < 0 and pl_module.images_seen == 0:
             self.measure(trainer, pl_module)
+        self.measure_if_due(trainer, pl_module)  # put off by a signal, before the run went on
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.due(trainer, pl_module):
-            self.measure(trainer, pl_module)
-            self.stop_in_vain(trainer)
+        self.measure_if_due(trainer, pl_module)
 
-    def due(self, trainer: Trainer, model: LightningModule) -> bool:
-        """Whether it is time for the next measurement; the last is that of on_train_end."""
-        return model.images_seen // self.every > max(self.measured, 0) // self.every and not trainer.should_stop
+    def measure_if_due(self, trainer: Trainer, model: LightningModule) -> None:
+        if model.images_seen // self.every > max(self.measured, 0) // self.every and not trainer.should_stop:
+            self.measure(trainer, model)
+            self.stop_in_vain(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if pl_module.images_seen > self.measured:

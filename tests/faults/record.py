@@ -1,6 +1,6 @@
 """Kills a training many times and writes down in RESULTS.md what came of it.
 
-python tests/faults/record.py            (60 kills; about 4 minutes on two idle cores)
+python tests/faults/record.py            (60 kills; 7 minutes on two busy cores)
 python tests/faults/record.py --kills 200 --seed 7
 """
 
