@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from lit_gen.errors import UserError
+from lit_gen.files import writable_folder
 
 LOCK = ".lock"
 _TAKEN = (errno.EACCES, errno.EAGAIN)
@@ -20,13 +21,13 @@ def hold(folder: Path) -> None:
     """Takes a run for this process; however the process ends, SIGKILL among it, the lock ends with it.
 
     Raises:
-        UserError: Another process has it.
+        UserError: Another process has it, or nothing can be written there.
     """
     try:
         import fcntl
     except ImportError:  # Windows has no such locks
         return
-    file = (folder / LOCK).open("a+")
+    file = (writable_folder(folder, "The run's folder") / LOCK).open("a+")
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock, which forked workers would keep alive
     except OSError as error:

@@ -186,10 +186,10 @@ def test_a_killed_run_goes_on_by_the_same_command(tmp_path: Path) -> None:
 
 
 class Interrupts(Callback):
-    """Ctrl-C after two batches."""
+    """Ctrl-C after three batches."""
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        if pl_module.images_seen == 32:  # behind StopSignals, which sees it after the next batch
+        if pl_module.images_seen == 48:
             os.kill(os.getpid(), signal.SIGINT)
 
 
