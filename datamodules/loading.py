@@ -118,7 +118,7 @@ class RunDataModule(LightningDataModule, ABC):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """A resumed run keeps the order that it began with."""
-        self.order_seed = state_dict["order_seed"]
+        self.order_seed = int(state_dict["order_seed"])
 
     @abstractmethod
     def train_dataloader(self) -> DataLoader:

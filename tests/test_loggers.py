@@ -57,6 +57,29 @@ def test_a_new_process_appends_and_keeps_the_columns(table: MetricsCSV, tmp_path
     assert found[-1]["z"] == "5.0"
 
 
+def test_half_a_row_is_no_row(table: MetricsCSV, tmp_path: Path) -> None:
+    for table.seen in (100, 200):
+        table.log_metrics({"a": table.seen}, step=table.seen)
+    table.save()
+    with (tmp_path / "metrics.csv").open("a") as file:
+        file.write("12")  # of 128: the process was killed as it wrote
+    resumed = MetricsCSV(tmp_path)
+    resumed.cut(200)
+    assert [row["images_seen"] for row in rows(tmp_path)] == ["100", "200"]
+
+
+def test_a_new_process_adds_to_the_last_row(table: MetricsCSV, tmp_path: Path) -> None:
+    for table.seen in (10, 20):
+        table.log_metrics({"a": table.seen}, step=table.seen)
+    table.save()
+    resumed = MetricsCSV(tmp_path)
+    resumed.images_seen = lambda: 20
+    resumed.cut(20)
+    resumed.log_metrics({"b": 5.0}, step=20)
+    resumed.save()
+    assert rows(tmp_path)[1:] == [{"images_seen": "20", "step": "20", "a": "20.0", "b": "5.0"}]
+
+
 def test_rows_reach_the_disk_without_being_asked(tmp_path: Path) -> None:
     logger = MetricsCSV(tmp_path, flush_every=3)
     for count in range(7):

@@ -7,6 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lit_gen.errors import UserError
 from lit_gen.random_streams import put_back, seed_all, streams
 from lit_gen.ranks import Ranks
 
@@ -46,11 +47,18 @@ class ExactResume(Callback):
 
     def _restore_streams(self, found: list[dict[str, Any]] | None, trainer: Trainer, model: LightningModule) -> None:
         if found is not None and len(found) == trainer.world_size:
-            put_back(found[trainer.global_rank], model.device)
+            try:
+                put_back(found[trainer.global_rank], model.device)
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise UserError(
+                    f"{trainer.ckpt_path} holds random streams that are none ({error}). Go on from another checkpoint "
+                    "that lit_gen wrote, or begin a new run from its weights with LoadWeights."
+                ) from error
             return
         then = f"of {len(found)} processes" if found else "without random streams"
         rank_zero_warn(
-            f"{trainer.ckpt_path} is a checkpoint {then}: this run goes on well, but not as if it had never stopped."
+            f"{trainer.ckpt_path} is a checkpoint {then}: this run of {trainer.world_size} draws other numbers than "
+            "an uninterrupted one would."
         )
         seed_all((model.images_seen + trainer.global_rank) % 2**32)  # numbers that have not been drawn before
 
@@ -85,22 +93,27 @@ def rewind(loop: dict[str, Any], epoch_batches: float, accumulate: int) -> None:
         accumulate: Batches that the Trainer makes one update of.
     """
     epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
-    now = batches["current"]
-    done = now["processed"]
-    if now["ready"] > done:  # the next batch was fetched
+    now, epoch = batches["current"], epochs["current"]
+    done, fetched = now["processed"], now["ready"] > now["processed"]
+    if not fetched and (now["completed"] < done or epoch["processed"] < epoch["ready"]):
+        return  # at the end of a batch, or in the validation that follows
+    last_validation = loop["epoch_loop.val_loop.batch_progress"]  # nothing of it is to be done again
+    last_validation["is_last_batch"] = False
+    for count in (last_validation["total"], last_validation["current"]):
+        count.update(dict.fromkeys(count, 0))
+    if fetched:
         batches["is_last_batch"] = False
         for count in (batches["total"], now):
             count["ready"] = count["started"] = count["processed"]
-        if done == 0:  # and the epoch was begun with it
-            for count in (epochs["total"], epochs["current"]):
+        if done == 0:  # the epoch was begun with this batch
+            for count in (epochs["total"], epoch):
                 count["ready"] = count["started"] = count["processed"]
             return
-    elif now["completed"] == done < epoch_batches and epochs["current"]["processed"] == epochs["current"]["ready"] > 0:
-        for count in (epochs["total"], epochs["current"]):  # the epoch was broken off
-            count["processed"] -= 1
-            count["completed"] = min(count["completed"], count["processed"])
-    else:
+    elif done == epoch_batches or epoch["ready"] == 0:
         return
+    else:  # the epoch was broken off
+        for count in (epochs["total"], epoch):
+            count["processed"] = count["completed"] = count["ready"] - 1
     for count in (batches["total"], now):
         count["completed"] = count["processed"] - 1
     if done % accumulate == 0:

@@ -1,6 +1,6 @@
 """Kills a training many times and writes down in RESULTS.md what came of it.
 
-python tests/faults/record.py            (60 kills; 7 minutes on two busy cores)
+python tests/faults/record.py            (60 kills; 11 minutes on two busy cores)
 python tests/faults/record.py --kills 200 --seed 7
 """
 
@@ -31,14 +31,15 @@ Written by `python tests/faults/record.py --kills {kills} --seed {seed}` with Py
 A GAN with an adaptive augmentation, a remembering loss and a moving average trains for 640 images, with a checkpoint
 after every third batch. Another process sends it SIGKILL at a random moment: from the start of the command on,
 up to 20 ms after the beginning of a batch, or up to 10 ms after the beginning of a checkpoint. The same command with
-`--ckpt_path last` goes on; after five kills it is let through to its end.
+`--ckpt_path last` goes on; after five kills, or where the end was faster, the training is at its end.
 
 | killed | times |
 |---|---|
 {rows}
 | all | {total} |
 
-- Kills that left a checkpoint half written, beside the whole one: {unfinished}.
+- Kills that left a new checkpoint beside the old one: {cut_short} that were not written to their end, {not_in_place}
+  whole but not yet in the old one's place.
 - Trainings that reached their end: {ends}. Compared with the one that was never killed: weights, moving average, both
   optimizers, random streams, loops, callbacks, the augmentation's strength, and every row of metrics.csv (without the
   columns that a clock fills). Bit for bit the same: {same}.
@@ -49,9 +50,9 @@ up to 20 ms after the beginning of a batch, or up to 10 ms after the beginning o
 The options: `{options}`
 """
 WHERE = {
+    "checkpoint": "up to 10 ms after a checkpoint was begun",
+    "batch": "up to 20 ms after a batch was begun",
     "start": "at any moment of the command",
-    "batch": "within a batch",
-    "checkpoint": "around the writing of a checkpoint",
 }
 
 
@@ -63,7 +64,7 @@ def page(tally: Tally, kills: int, seed: int) -> str:
         kills=kills, seed=seed, python=platform.python_version(), torch=torch.__version__,
         lightning=lightning.__version__, machine=f"{os.cpu_count()} CPU cores ({platform.system()})",
         rows="\n".join(f"| {WHERE[moment]} | {tally.kills[moment]} |" for moment in MOMENTS), total=tally.total,
-        unfinished=tally.unfinished, ends=tally.ends, same="all" if not different else f"not all: {different}",
+        cut_short=tally.cut_short, not_in_place=tally.not_in_place, ends=tally.ends, same="all" if not different else f"not all: {different}",
         afresh=tally.afresh, lost=len(lost), faults="none" if not tally.faults else "; ".join(tally.faults),
         options=" ".join(OPTIONS),
     )  # fmt: skip

@@ -35,14 +35,16 @@ class Tally:
 
     Attributes:
         kills: How many at each of MOMENTS.
-        unfinished: Kills that left a checkpoint that was being written.
+        cut_short: Kills that left a new checkpoint which was not written to its end, beside the old one.
+        not_in_place: Kills that left a new checkpoint, whole but not yet in the place of the old one.
         afresh: Trainings that were killed before their first checkpoint, and began again.
         ends: Trainings that reached their end.
         faults: Whatever should not have been.
     """
 
     kills: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MOMENTS, 0))
-    unfinished: int = 0
+    cut_short: int = 0
+    not_in_place: int = 0
     afresh: int = 0
     ends: int = 0
     faults: list[str] = field(default_factory=list)
@@ -94,6 +96,7 @@ class Rehearsal:
         left = 1 - max(before.values(), default=0) / 640  # of the training
         number = 1 + self.random.randrange(1 + int(left * (BATCHES if moment == "batch" else CHECKPOINTS) / 2))
         seconds = self.random.random() * {"start": self.seconds, "batch": 0.02, "checkpoint": 0.01}[moment]
+        older = unfinished_in(place)
         command = self.warm(place, *FIT, before=("rehearsals:kill", moment, number, seconds))
         status = command.status()
         if status == 0:  # it was at its end before
@@ -101,7 +104,9 @@ class Rehearsal:
         if status != -signal.SIGKILL:
             self.tally.faults.append(f"{moment} {number}: ended with {status}: {command.said[-500:]}")
         self.tally.kills[moment] += 1
-        self.tally.unfinished += any(place.glob("checkpoints/*/*/.*.writing"))
+        for path, _ in unfinished_in(place) - older:
+            self.tally.cut_short += damage_of(path) is not None
+            self.tally.not_in_place += damage_of(path) is None
         self._look(place, before)
 
     def _look(self, place: Path, before: dict[Path, int]) -> None:
@@ -139,3 +144,8 @@ def images_of(place: Path) -> dict[Path, int]:
 def finished_in(place: Path) -> list[Path]:
     """The runs below a folder that have finished."""
     return [path.parent for path in images_of(place) if Record.read(path.parent).status == "finished"]
+
+
+def unfinished_in(place: Path) -> set[tuple[Path, int]]:
+    """The checkpoints below a folder that were being written, and when: an older kill may have left one."""
+    return {(path, path.stat().st_mtime_ns) for path in place.glob("checkpoints/*/*/.*.ckpt.writing")}
