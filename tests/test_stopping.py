@@ -165,9 +165,8 @@ def job(folder: Path, number: int) -> dict[str, str]:
 
 
 def test_slurm_requeues_a_job_and_no_other_job_goes_on_from_its_checkpoint(tmp_path: Path, warm: Warm) -> None:
-    command = warm(tmp_path, *FIT, env=job(tmp_path, 11))
-    wait_for(lambda: has_rows(tmp_path))
-    command.send(signal.SIGUSR1)
+    between = ("rehearsals:stop_in", "torch.optim.adam:Adam.step", 1, 6, signal.SIGUSR1)  # the two updates of batch 3
+    command = warm(tmp_path, *FIT, before=between, env=job(tmp_path, 11))
     wait_for(lambda: (tmp_path / "asked.txt").exists())
     command.send(signal.SIGKILL)
     command.status()
@@ -176,7 +175,8 @@ def test_slurm_requeues_a_job_and_no_other_job_goes_on_from_its_checkpoint(tmp_p
     assert Record.read(folder).job == "11"
     held = torch.load(folder / "hpc_ckpt_1.ckpt", weights_only=True)
     steps = {int(state["step"]) for net in held["optimizer_states"] for state in net["state"].values()}
-    assert steps == {held["images_seen"] // 16}
+    assert held["images_seen"] == 48
+    assert steps == {3}
     other = warm(tmp_path, *FIT, "--model.max_images=32", env=job(tmp_path, 12))
     assert other.status() == 0
     assert "going on" not in other.said.lower()

@@ -61,9 +61,11 @@ def page(tally: Tally, kills: int, seed: int) -> str:
     lost = [fault for fault in tally.faults if " had " in fault or "not readable" in fault]
     return TEXT.format(
         kills=kills, seed=seed, python=platform.python_version(), torch=torch.__version__,
-        lightning=lightning.__version__, machine=f"{os.cpu_count()} CPU cores ({platform.system()})",
+        lightning=lightning.__version__,
+        machine=f"{os.cpu_count()} CPU cores ({platform.system()})",
         rows="\n".join(f"| {WHERE[moment]} | {tally.kills[moment]} |" for moment in MOMENTS), total=tally.total,
-        cut_short=tally.cut_short, not_in_place=tally.not_in_place, ends=tally.ends, same="not all" if tally.faults else "all",
+        cut_short=tally.cut_short, not_in_place=tally.not_in_place,
+        ends=tally.ends, same="not all" if tally.faults else "all",
         afresh=tally.afresh, lost=len(lost), faults="none" if not tally.faults else "; ".join(tally.faults),
         options=" ".join(OPTIONS),
     )  # fmt: skip

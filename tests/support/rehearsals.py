@@ -14,8 +14,8 @@ from lit_gen import checkpoint_file
 from lit_gen.models.gan import GAN
 
 
-def stop_in(name: str, times: int = 1, call: int = 1) -> None:
-    """SIGTERM falls, so many times, right before this call of this function ("module:Class.function")."""
+def stop_in(name: str, times: int = 1, call: int = 1, signum: int = signal.SIGTERM) -> None:
+    """A signal falls, so many times, right before this call of this function ("module:Class.function")."""
     module, _, path = name.partition(":")
     *owners, last = path.split(".")
     owner = import_module(module)
@@ -27,7 +27,7 @@ def stop_in(name: str, times: int = 1, call: int = 1) -> None:
         nonlocal call
         call -= 1
         for _ in range(times if call == 0 else 0):
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signum)
         return function(*args, **kwargs)
 
     setattr(owner, last, stopped)
