@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import sys
 from importlib import import_module
 from pathlib import Path
 
 from lit_gen.errors import UserError, nearest
+from lit_gen.interruption import Interrupted, stops_raise
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LIGHTNING = {
     "fit": "train a model: fit --config experiments/gan_mnist5k.yaml",
     "validate": "measure a checkpoint on the validation images: validate --config ... --ckpt_path last",
@@ -29,16 +32,32 @@ One class       python -m lit_gen fit --model.help GAN
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs one command; a user's mistake becomes one message and exit status 2."""
+    """Runs one command; a user's mistake or a full disk becomes one message and status 2, a signal 130 or 143."""
     args = sys.argv[1:] if argv is None else argv
+    copied = "LIT_GEN_RUN" in os.environ  # one of the processes that Lightning starts beside the first
     try:
-        run(args)
+        with stops_raise():
+            run(args)
     except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Interrupted as stop:
+        say(stop)
+        sys.exit(0 if copied else stop.status)  # Lightning kills the first process when another ends with a status
     except UserError as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # every process finds the same mistake, one says it
-            sys.stderr.write(f"lit_gen: {error}\n")
+        say(error)
         sys.exit(2)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        say(f"{error.filename or 'A file'} cannot be written ({error.strerror}).\nMake room, and go on by the same "
+            "command with --ckpt_path last: the last checkpoint is whole.")  # fmt: skip
+        sys.exit(2)
+
+
+def say(message: object) -> None:
+    """To standard error, once: every process of a run finds the same."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        sys.stderr.write(f"lit_gen: {message}\n")
 
 
 def run(args: list[str]) -> None:

@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lit_gen.checkpoint_file import refuse_damaged
 from lit_gen.errors import UserError, nearest
 from lit_gen.fronts import weights_follow
 from lit_gen.sampling import add_average, averaged, is_augmentation
@@ -145,6 +146,7 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise UserError(f"No checkpoint at {path}.\nRuns keep theirs at checkpoints/<experiment>/<run id>/last.ckpt.")
+    refuse_damaged(Path(path))
     checkpoint = load_file(path)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} holds no Lightning checkpoint: a dict with `state_dict` was expected.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from argparse import ArgumentError
 from pathlib import Path
@@ -15,25 +16,27 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import datamodules.paths
-from lit_gen import processes
+from lit_gen import processes, run_lock
 from lit_gen.callbacks.evaluation import Evaluation
 from lit_gen.callbacks.exact_resume import ExactResume
 from lit_gen.callbacks.image_progress_bar import ImageProgressBar
 from lit_gen.callbacks.last_checkpoint import LastCheckpoint
 from lit_gen.callbacks.run_record import RunRecord
+from lit_gen.callbacks.stop_signals import StopSignals
 from lit_gen.callbacks.sync_ranks import SyncRanks
 from lit_gen.callbacks.throughput import Throughput
-from lit_gen.checkpoint import read
+from lit_gen.checkpoint_file import write_durably
 from lit_gen.config_errors import check_files, explain
 from lit_gen.console import closing_lines, shortened, without_chatter
 from lit_gen.errors import UserError
+from lit_gen.interruption import Interrupted
 from lit_gen.loggers import MetricsCSV, WandbMode, WandbRun
 from lit_gen.metrics.report import REPORT, table
 from lit_gen.metrics.report_html import PAGE
-from lit_gen.metrics.runs import report_folder
 from lit_gen.networks.from_checkpoint import FromCheckpoint
+from lit_gen.resuming import Wish, choose_run
 from lit_gen.rooms import import_rooms
-from lit_gen.run_folder import Record, Run, existing_checkpoint, make_run, new_folder, newest
+from lit_gen.run_folder import Run
 from lit_gen.shortcuts import follow_data, put_source
 from lit_gen.structure import recorded
 
@@ -143,7 +146,9 @@ class LitGenCLI(LightningCLI):
         if any(isinstance(callback, Evaluation) for callback in settings["callbacks"]):
             self.config_init[self.subcommand]["verbose"] = False  # its report has Lightning's numbers too
         try:
-            return super().instantiate_trainer(**settings, **kwargs)
+            trainer = super().instantiate_trainer(**settings, **kwargs)
+            write_durably(trainer)
+            return trainer
         except BaseException:
             self.run.discard()
             raise
@@ -168,38 +173,10 @@ class LitGenCLI(LightningCLI):
 
     def _choose_run(self, given: dict[str, Any]) -> Run:
         root = Path(given["default_root_dir"] or "checkpoints").absolute()
-        if Path(self.experiment).name != self.experiment:
-            raise UserError(f"--experiment {self.experiment} is no plain folder name. Type one such as thin_digits.")
-        seed = self.settings.seed_everything
-        wanted = self.settings.get("ckpt_path")
-        fit = self.subcommand == "fit"
-        if wanted in ("last", "best"):
-            folder = newest(root, self.experiment, seed if fit else None, unfinished=fit)
-            if folder is None and not fit:
-                raise UserError(f"No run of {self.experiment} with a checkpoint below {root}. Train one first: "
-                                f"python -m lit_gen fit --config {self.experiment}.yaml")  # fmt: skip
-            if folder is None:
-                rank_zero_info(f"No unfinished run of {self.experiment}, seed {seed}, below {root}: starting afresh.")
-            else:
-                rank_zero_info(f"{'Going on from' if fit else 'The checkpoint:'} {folder / wanted}.ckpt.")
-            checkpoint = folder and existing_checkpoint(folder / f"{wanted}.ckpt")
-        else:
-            checkpoint = None if wanted is None else existing_checkpoint(datamodules.paths.find_input(wanted))
-        if not fit and checkpoint is None:
-            raise UserError(f"{self.subcommand} needs a trained model. Type --ckpt_path last or --ckpt_path PATH.")
-        if checkpoint is not None:
-            held = read(checkpoint)  # a file that cannot be read is refused before anything is touched
-            if fit and "optimizer_states" not in held:
-                raise UserError(
-                    f"{checkpoint} has no optimizers: it was published, merged, or holds adapters alone, and no run "
-                    "can go on from it.\nGo on from a run's last.ckpt, or begin a new run from these weights: "
-                    f"--trainer.callbacks+=LoadWeights --trainer.callbacks.source {checkpoint}"
-                )
-        own = checkpoint is not None and Record.read(checkpoint.parent) is not None
-        folder = checkpoint.parent if own else new_folder(root, self.experiment)
-        if not fit:
-            folder /= report_folder(checkpoint, "val" if self.subcommand == "validate" else "test").name
-        return make_run(folder, checkpoint)
+        seed, checkpoint = self.settings.seed_everything, self.settings.get("ckpt_path")
+        return choose_run(
+            Wish(self.subcommand, root, self.experiment, seed, checkpoint, trial=bool(given["fast_dev_run"]))
+        )
 
     def _callbacks(self, given: dict[str, Any], several: bool) -> list[Callback]:
         """The user's callbacks in their order, then those that every run has unless the user brought such a one."""
@@ -212,6 +189,7 @@ class LitGenCLI(LightningCLI):
             defaults += [Throughput(), ExactResume()]
             if given["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in chosen):
                 defaults += [ImageProgressBar()]
+            defaults += [StopSignals()]  # behind all that a batch still changes something in
             if given["enable_checkpointing"] is not False and not any(isinstance(c, Checkpoint) for c in chosen):
                 defaults += [LastCheckpoint()]
         return [*chosen, *(new for new in defaults if not any(isinstance(c, type(new)) for c in chosen))]
@@ -237,6 +215,8 @@ class LitGenCLI(LightningCLI):
         try:
             super()._run_subcommand(subcommand)
         except BaseException as error:
+            if isinstance(error, Interrupted) and not error.tidy and self.trainer.strategy.launcher is not None:
+                self.trainer.strategy.launcher.kill(signal.SIGTERM)  # the others would wait for this process
             self._close_loggers("failed")
             if self.trainer.is_global_zero:
                 self.run.discard()
@@ -341,6 +321,7 @@ def run_lightning(args: list[str], command_line: type[LitGenCLI] = LitGenCLI) ->
             raise mistake from error
         finally:
             os.environ.pop(processes.RUN_OF_RANK_ZERO, None)
+            run_lock.release()
 
 
 def _user_error_behind(error: BaseException | None) -> UserError | None:

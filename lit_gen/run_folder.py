@@ -43,9 +43,10 @@ class Record:
 
     experiment: str
     seed: int | None
-    status: str = "running"  # or "finished"
+    status: str = "running"  # or "finished", "interrupted" by a signal, "failed"
     images_seen: int = 0
     stopped: str | None = None  # why it ended before its time
+    job: str | None = None  # of SLURM, which may requeue it
 
     @staticmethod
     def read(folder: Path) -> Record | None:
@@ -88,11 +89,16 @@ def newest(root: Path, experiment: str, seed: int | None = None, unfinished: boo
     folders = sorted((root / experiment).glob(f"*/{RECORD}"), key=lambda path: path.parent.name, reverse=True)
     for folder in (path.parent for path in folders):
         record = Record.read(folder)
-        if record is None or not (folder / CHECKPOINT).is_file():
+        if record is None or not any(path.is_file() for path in (folder / CHECKPOINT, previous(folder / CHECKPOINT))):
             continue
         if (seed is None or record.seed == seed) and not (unfinished and record.status == "finished"):
             return folder
     return None
+
+
+def previous(path: Path) -> Path:
+    """Where the checkpoint before is kept: `last.previous.ckpt` beside `last.ckpt`."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def existing_checkpoint(path: Path) -> Path:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from common import GAN_MNIST, TINY, newest_run
 from two_ranks import TwoRanks
+from warm import Warm
 
 from lit_gen.__main__ import main
 
@@ -74,6 +75,14 @@ def two_ranks() -> Iterator[TwoRanks]:
     ranks = TwoRanks()
     yield ranks
     ranks.stop()
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """warm(folder, "fit", ...) starts a command in a process of its own, to be sent signals and killed."""
+    server = Warm()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

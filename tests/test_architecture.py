@@ -19,6 +19,7 @@ GROUND = {
     *("selection", "checkpoint", "run_folder", "loggers", "rooms", "paths", "fetch", "spectral", "structure"),
     *("freezing", "param_groups", "fronts", "feature_store", "ranks", "transforms", "files", "pages", "shortcuts"),
     *("crops", "duplicates", "contact_sheet", "random_streams"),
+    *("checkpoint_file", "interruption", "slurm", "console"),
 }
 MAY_IMPORT = {
     "networks": {"networks"},

@@ -190,18 +190,22 @@ class Interrupts(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         if pl_module.images_seen == 48:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_ctrl_c_keeps_what_was_learnt(fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lit_gen.cli.LitGenCLI._callbacks", _with(Interrupts()))
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ended:
         fit()
+    assert ended.value.code == 130
     monkeypatch.undo()
     folder = newest_run(tmp_path)
     assert checkpoint(folder)["images_seen"] == 48
-    assert Record.read(folder).status == "running"
+    record = Record.read(folder)
+    assert (record.status, record.images_seen) == ("interrupted", 48)
+    assert record.stopped.startswith("stopped by SIGINT after 48 images")
     assert fit("--ckpt_path=last") == folder
+    assert Record.read(folder) == Record("gan_mnist5k", 0, "finished", 64)
     assert checkpoint(folder)["images_seen"] == 64
 
 

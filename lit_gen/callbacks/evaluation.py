@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from tqdm.auto import tqdm
 
+from lit_gen.callbacks.bar import bar_of
 from lit_gen.callbacks.last_checkpoint import save_whole
+from lit_gen.callbacks.stop_signals import PutOff, unless_stopped
 from lit_gen.callbacks.throughput import left_out
 from lit_gen.errors import UserError, nearest
 from lit_gen.files import writable_folder
@@ -105,17 +105,21 @@ class Evaluation(Callback):
         # Not in on_train_start: an EMA that stands behind this callback takes in loaded weights only there.
         if self.measured < 0 and pl_module.images_seen == 0:
             self.measure(trainer, pl_module)
+        self.measure_if_due(trainer, pl_module)  # put off by a signal, before the run went on
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if pl_module.images_seen // self.every > max(self.measured, 0) // self.every and not trainer.should_stop:
-            self.measure(trainer, pl_module)
+        self.measure_if_due(trainer, pl_module)
+
+    def measure_if_due(self, trainer: Trainer, model: LightningModule) -> None:
+        if model.images_seen // self.every > max(self.measured, 0) // self.every and not trainer.should_stop:
+            self.measure(trainer, model)
             self.stop_in_vain(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if pl_module.images_seen > self.measured:
-            self.measure(trainer, pl_module)
+            self.measure(trainer, pl_module, last=True)
         if self.stopped:
             rank_zero_info(f"Stopped after {pl_module.images_seen:,} images: {self.stopped}.")
 
@@ -145,14 +149,18 @@ class Evaluation(Callback):
                 model, trainer.datamodule, split, n, self.seed, self.against, self.extractor, Ranks.of(trainer), step
             )
 
-    def measure(self, trainer: Trainer, model: LightningModule) -> None:
-        """One measurement, logged; it may write best.ckpt."""
-        first, began, self.measured = not self.seconds, time.perf_counter(), model.images_seen
+    def measure(self, trainer: Trainer, model: LightningModule, last: bool = False) -> None:
+        """One measurement, logged; it may write best.ckpt. Unless it is the last, a signal to stop puts it off."""
+        first, began, before = not self.seconds, time.perf_counter(), self.measured
+        self.measured = model.images_seen
         if trainer.fast_dev_run:
             return
         with left_out(trainer):
             try:
-                estimates = [estimate for subject in self.subjects for estimate in self.judged(trainer, subject)]
+                estimates = [estimate for subject in self.subjects for estimate in self.judged(trainer, subject, last)]
+            except PutOff:
+                self.measured = before
+                return
             except UserError as error:
                 if first:  # a metric that cannot do with this model or this extractor
                     raise
@@ -163,17 +171,19 @@ class Evaluation(Callback):
             self.keep_best(trainer, next((found for found in estimates if found.name == self.monitored), None))
         self.seconds += time.perf_counter() - began
 
-    def judged(self, trainer: Trainer, subject: Subject) -> list[Estimate]:
+    def judged(self, trainer: Trainer, subject: Subject, last: bool = False) -> list[Estimate]:
         """What the chosen metrics find, the same in all processes."""
         ranks = Ranks.of(trainer)
-        with tempfile.TemporaryDirectory(dir=workplace()) as folder, bar_of(trainer, "evaluation", subject.n) as step:
+        with tempfile.TemporaryDirectory(dir=workplace()) as folder, bar_of(trainer, "evaluation", subject.n) as bar:
+            step = bar if last else unless_stopped(trainer, bar)
             evidence = evidence_of(subject, needs_of(self.chosen), self.extractor, Path(folder), ranks, step)
             return ranks.first(ask, self.chosen, evidence, subject.prefix)
 
     def tell_loggers(self, trainer: Trainer, estimates: list[Estimate]) -> None:
         self.latest = self.named(estimates, "val")
+        batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # not the one that is about to begin
         for logger in trainer.loggers:
-            logger.log_metrics(self.latest, step=trainer.fit_loop.total_batch_idx)
+            logger.log_metrics(self.latest, step=max(batches - 1, 0))
 
     def named(self, estimates: Sequence[Estimate], split: str) -> dict[str, float]:
         """The values and the ends of their intervals, as the loggers call them."""
@@ -239,11 +249,3 @@ def monitored(name: str, metrics: Sequence[Metric], subjects: Sequence[Subject])
             f"monitor: {known[0]}, say."
         )
     return found[0]
-
-
-@contextmanager
-def bar_of(trainer: Trainer, what: str, total: int | None = None) -> Iterator[Callable[[int], Any]]:
-    """A progress bar in images, in the first process of a run that shows one."""
-    shown = trainer.is_global_zero and trainer.progress_bar_callback is not None
-    with tqdm(total=total, desc=what, unit=" images", leave=False, disable=not shown, dynamic_ncols=True) as bar:
-        yield bar.update

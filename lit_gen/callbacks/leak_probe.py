@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lit_gen.callbacks.evaluation import bar_of
+from lit_gen.callbacks.bar import bar_of
 from lit_gen.callbacks.throughput import left_out
 from lit_gen.errors import UserError
 from lit_gen.feature_store import BATCH, batch_of

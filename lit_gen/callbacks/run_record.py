@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lit_gen import slurm
 from lit_gen.callbacks.ema import EMA
 from lit_gen.callbacks.evaluation import Evaluation
+from lit_gen.errors import UserError
+from lit_gen.interruption import Interrupted
 from lit_gen.loggers import MetricsCSV
 from lit_gen.run_folder import Record
 
@@ -28,8 +32,9 @@ class RunRecord(Callback):
     """
 
     def __init__(self, experiment: str, seed: int | None, config: str) -> None:
-        self.record = Record(experiment, seed)
+        self.record = Record(experiment, seed, job=slurm.job())
         self.config = config
+        self.began = False  # before, what an older process wrote down holds
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         for logger in trainer.loggers:
@@ -59,20 +64,30 @@ class RunRecord(Callback):
         folder = Path(trainer.default_root_dir)
         checkpoint["run"] = {"id": folder.name, "experiment": self.record.experiment, "seed": self.record.seed}
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After the last checkpoint: a run that says "finished" has all that it learnt on the disk."""
         evaluations = [callback for callback in trainer.callbacks if isinstance(callback, Evaluation)]
         self.record.stopped = next((found.stopped for found in evaluations if found.stopped), None)
-        if not trainer.interrupted and (self.record.stopped or self._reached_its_end(pl_module)):
-            self.record.status = "finished"
+        if self.record.stopped or getattr(pl_module, "max_images", None) is None or self._images_reached(pl_module):
+            self.record.status = "finished"  # one that `max_time` cut short of its images is there to be gone on with
         self._write(trainer, pl_module)
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Why it ended, unless it ended before it began."""
+        interrupted = isinstance(exception, Interrupted | KeyboardInterrupt)
+        self.record.status = "interrupted" if interrupted else "failed"
+        self.record.stopped = (str(exception) or type(exception).__name__).splitlines()[0]
+        if self.began:
+            with suppress(UserError):  # a full disk, which is what the exception says
+                self._write(trainer, pl_module)
+
     @staticmethod
-    def _reached_its_end(pl_module: LightningModule) -> bool:
-        """A run that `max_time` cut short of its images is there to be gone on with."""
+    def _images_reached(pl_module: LightningModule) -> bool:
         max_images = getattr(pl_module, "max_images", None)
-        return max_images is None or pl_module.images_seen >= max_images
+        return max_images is not None and pl_module.images_seen >= max_images
 
     def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and not trainer.fast_dev_run:
+            self.began = True
             self.record.images_seen = pl_module.images_seen
             self.record.write(Path(trainer.default_root_dir))

@@ -1,0 +1,24 @@
+"""A training that is killed at random moments, also while it writes a checkpoint, ends as if it never had been."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from kills import Rehearsal
+from warm import Warm
+
+
+def test_five_kills(tmp_path: Path, warm: Warm) -> None:
+    rehearsal = Rehearsal(tmp_path, warm, seed=1)
+    rehearsal.killed_on_its_way(5)
+    assert rehearsal.tally.faults == []
+    assert rehearsal.tally.kills == {"checkpoint": 2, "batch": 2, "start": 1}
+
+
+@pytest.mark.slow
+def test_forty_kills(tmp_path: Path, warm: Warm) -> None:
+    rehearsal = Rehearsal(tmp_path, warm, seed=2)
+    while rehearsal.tally.total < 40:
+        rehearsal.killed_on_its_way(5)
+    assert rehearsal.tally.faults == []
