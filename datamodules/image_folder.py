@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageColor
+from PIL import Image
 
 from datamodules import memory_map
 from datamodules.base import ImageDataModule
+from datamodules.checks import to_colour
 from datamodules.decoding import decode
-from datamodules.errors import UserError, nearest
+from datamodules.errors import UserError
 from datamodules.folder_scan import EXTENSIONS, Listing, scan
 from datamodules.image_files import explained, open_image
 from datamodules.paths import find_input, places_searched
 from datamodules.splits import TRAIN, hash_keys
-from datamodules.transforms import Colour
 
 
 class ImageFolder(ImageDataModule):
@@ -46,7 +46,7 @@ class ImageFolder(ImageDataModule):
         super().__init__(image_size=image_size, channels=channels, horizontal_flip=horizontal_flip, **options)
         self.root = find_input(root)
         self.background = background
-        self._background = to_colour(background)
+        self._background = to_colour("ImageFolder", background)
         self._places = places_searched(root)
         self._doctor = f"python -m lit_gen doctor {shlex.quote(str(self.root))}"
         self.advice = f"Type {self._doctor} to see what is wrong with each and what to do."
@@ -117,18 +117,3 @@ class _Load:
     def explain(self, row: int, error: Exception) -> str:
         """Why an image is left out, in words."""
         return explained(self.root / self.names[row], error)
-
-
-def to_colour(background: str) -> Colour:
-    """Red, green and blue of a colour's name or of its `#rrggbb`.
-
-    Raises:
-        UserError: There is no such colour.
-    """
-    try:
-        return ImageColor.getrgb(background)[:3]
-    except ValueError as error:
-        raise UserError(
-            f"ImageFolder: background is {background!r}.{nearest(background, ImageColor.colormap)} Expected the name "
-            "of a colour or #rrggbb; type --data.background white, or '#808080'."
-        ) from error
