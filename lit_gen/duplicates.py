@@ -115,8 +115,10 @@ def first_near(hashes: np.ndarray, near: int) -> np.ndarray:
 
 def _compare(values: np.ndarray, first: np.ndarray, found: np.ndarray, members: np.ndarray, near: int) -> None:
     """Lowers `found` to the first row of what is near, among these members (M,), which are in the order of `first`."""
+    if len(members) < 2:
+        return
     step = max(1, PAIRS // len(members))
-    for start in range(0, len(members) if len(members) > 1 else 0, step):
+    for start in range(0, len(members), step):
         some, before = members[start : start + step], members[: start + step]
         alike = np.bitwise_count(values[some, None] ^ values[before]) <= near
         found[some] = np.minimum(found[some], first[before[alike.argmax(axis=1)]])

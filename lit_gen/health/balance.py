@@ -45,7 +45,7 @@ class Balance:
         empty = np.flatnonzero(train == 0)
         if len(empty):
             advice = (
-                "ImageFolder refuses to start. Add images, remove their folders, or name the others: --data.classes"
+                "ImageFolder refuses to start. Add images, remove their folders, or name the others by --data.classes"
             )
             yield Finding("classes without train images", len(empty), (names[label] for label in empty), advice)
         few = np.flatnonzero((train > 0) & (train * OUT_OF_BALANCE <= train.max()))

@@ -1,4 +1,4 @@
-"""Look at every image of a folder once, through the same reading and fitting as training: a few numbers of each stay."""
+"""Look at every image of a folder once, as training decodes it; a few numbers of each are all that is kept."""
 
 from __future__ import annotations
 

@@ -28,6 +28,10 @@ NOTES: dict[Kind, str] = {
     Kind.ANIMATED: "ImageFolder takes the first frame or page.",
     Kind.TURNED: "ImageFolder turns them upright.",
 }
+_PREPARE = "Delete the first of each pair, or type python -m lit_gen prepare FOLDER OUT, which leaves it out of OUT."
+_LEAK = f"What is held out is trained on, and scores are too good. {_PREPARE}"
+_DOUBLE = "They count double, and where val and test are carved out of train they may stand on both sides."
+_LOOK = "Pictures that only look alike to it: --near 0 is stricter, --near null leaves them out."
 
 
 class Finding(NamedTuple):
@@ -76,22 +80,12 @@ def repeats(listing: Listing, records: Records, near: int | None) -> Iterator[Fi
         ("exact duplicates", (exact >= 0) & ~leaks & ~confused, exact, "=", f"They count double. {_PREPARE}"),
         ("near duplicates", (exact < 0) & (alike >= 0) & ~near_leaks, alike, "~", f"{_DOUBLE} {_PREPARE} {_LOOK}"),
     )
-    names = listing.names
     for what, which, of, sign, advice in cases:
         rows = np.flatnonzero(which)
-        pairs = ((used[row], used[of[row]]) for row in rows.tolist())
-        items = _pairs(names, pairs, sign)
         if len(rows):
+            items = _pairs(listing.names, used[rows], used[of[rows]], sign)
             yield Finding(what, len(rows), items, advice)
 
 
-_PREPARE = (
-    "Delete the first of each pair, or type python -m lit_gen prepare FOLDER OUT, which leaves one of each in OUT."
-)
-_LEAK = f"What is held out is trained on, and scores are too good. {_PREPARE}"
-_DOUBLE = "They count double, and where val and test are carved out of train they may stand on both sides."
-_LOOK = "Pictures that only look alike to it: --near 0 is stricter, --near null leaves them out."
-
-
-def _pairs(names: list[str], pairs: Iterable[tuple[int, int]], sign: str) -> Iterator[str]:
-    return (f"{names[row]} {sign} {names[other]}" for row, other in pairs)
+def _pairs(names: list[str], rows: np.ndarray, others: np.ndarray, sign: str) -> Iterator[str]:
+    return (f"{names[row]} {sign} {names[other]}" for row, other in zip(rows, others, strict=True))
