@@ -71,8 +71,10 @@ def open_image(path: Path) -> Image.Image:
 
 def diagnose(path: Path, error: Exception) -> tuple[Kind, str]:
     """One of BAD and the reason in words, for a file that raised an error while it was opened or decoded."""
-    if isinstance(error, Bomb | Image.DecompressionBombError):
+    if isinstance(error, Bomb):
         return Kind.BOMB, str(error)
+    if isinstance(error, Image.DecompressionBombError):  # Pillow's own, before the file was handed over
+        return Kind.BOMB, f"far more than the {MAX_PIXELS:,} pixels that are opened"
     try:
         with path.open("rb") as file:
             head = file.read(16)

@@ -49,7 +49,7 @@ def doctor(
         background: Likewise: what transparent pixels are laid on.
         near: Most bits of 64 that differ in the perceptual hashes of near duplicates; null looks for exact ones alone.
         picture: PNG file to write.
-        json: All findings as JSON, every file of each, for programs.
+        json: The same as JSON with every file of each finding, for programs.
     """
     source, target = datamodules.paths.find_input(folder), Path(picture)
     view = _view(image_size, channels, background)
@@ -84,10 +84,12 @@ def _lines(source: Path, balance: Balance, hands: list[Finding], notes: list[Fin
         if findings:
             yield from ("", title)
         for finding in findings:
-            first = ", ".join(islice(finding.items, SHOWN))
-            yield f"  {finding.what}: {finding.count:,} ({first}{', ...' * (finding.count > SHOWN)})"
+            yield f"  {finding.what}: {finding.count:,}"
             if finding.advice:
                 yield f"    {finding.advice}"
+            yield from (f"      {item}" for item in islice(finding.items, SHOWN))
+            if finding.count > SHOWN:
+                yield f"      and {finding.count - SHOWN:,} more"
     if not hands:
         yield from ("", "All is well: nothing needs a hand.")
 

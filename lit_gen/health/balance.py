@@ -44,23 +44,19 @@ class Balance:
         names, train = self.class_names, self.counts[TRAIN]
         empty = np.flatnonzero(train == 0)
         if len(empty):
-            advice = (
-                "ImageFolder refuses to start. Add images, remove their folders, or name the others by --data.classes"
-            )
+            advice = "ImageFolder refuses to start. Add images, or name the other classes: --data.classes '[cat, dog]'."
             yield Finding("classes without train images", len(empty), (names[label] for label in empty), advice)
         few = np.flatnonzero((train > 0) & (train * OUT_OF_BALANCE <= train.max()))
         if len(few):
-            items = (f"{names[label]} {train[label]:,}" for label in few[np.argsort(train[few], kind="stable")])
+            items = (f"{names[label]}: {train[label]:,}" for label in few[np.argsort(train[few], kind="stable")])
             largest = f"{names[train.argmax()]} has {train.max():,} train images"
             advice = f"{largest}, {OUT_OF_BALANCE} times as many or more. Add images to these, or leave them out."
             yield Finding("classes out of balance", len(few), items, advice)
         sides = self.records.sides
         small = np.flatnonzero((sides > 0) & (sides < image_size))
         if len(small):
-            items = (f"{self.listing.names[row]} ({sides[row]:,} pixels)" for row in small)
-            advice = (
-                f"They are enlarged to {image_size} pixels, hence blurred. Lower --data.image_size, or delete them."
-            )
+            items = (f"{self.listing.names[row]}: {sides[row]:,} pixels" for row in small)
+            advice = f"They are enlarged to {image_size} pixels, so blurred. Lower --data.image_size, or delete them."
             yield Finding("smaller than what training sees", len(small), items, advice)
 
     def table(self) -> list[tuple[str, ...]]:

@@ -24,7 +24,7 @@ NOTES: dict[Kind, str] = {
     Kind.CMYK: "ImageFolder converts them to RGB, without their printer's profile: have a look at their colours.",
     Kind.DEEP: "ImageFolder scales them to 8 bits.",
     Kind.PALETTE: "ImageFolder looks their colours up.",
-    Kind.ALPHA: "ImageFolder lays them on white; choose another colour with --data.background '#808080'.",
+    Kind.ALPHA: "ImageFolder lays them on --data.background: white, unless another is named, such as '#808080'.",
     Kind.ANIMATED: "ImageFolder takes the first frame or page.",
     Kind.TURNED: "ImageFolder turns them upright.",
 }
@@ -55,7 +55,7 @@ def by_kind(names: list[str], records: Records, advice: dict[Kind, str]) -> Iter
     for kind, words in advice.items():
         rows = np.flatnonzero(records.are(kind))
         if len(rows):
-            items = (names[row] + (f" ({records.reasons[row]})" if row in records.reasons else "") for row in rows)
+            items = (names[row] + (f": {records.reasons[row]}" if row in records.reasons else "") for row in rows)
             yield Finding(WORDS[kind], len(rows), items, words)
 
 

@@ -19,7 +19,7 @@ def unseen(root: Path) -> tuple[list[Finding], list[Finding]]:
         if found is None:
             others[PurePosixPath(name).suffix.lower() or "without an ending"] += 1
         else:
-            images.append(f"{name} ({found})")
+            images.append(f"{name}: {found}")
     advice = "ImageFolder passes them by, as their names do not end like those of images. Rename or delete them."
     hands = [Finding("mis-named, not seen", len(images), images, advice)] if images else []
     endings = [f"{count:,} {ending}" for ending, count in others.most_common()]
