@@ -30,6 +30,15 @@ def test_near_as_each_with_each(near: int, monkeypatch: pytest.MonkeyPatch) -> N
     assert np.array_equal(first_near(hashes, near), expected)
 
 
+@pytest.mark.parametrize("near", [1, 6, 15])
+def test_bits_that_differ_all_over_are_found(near: int) -> None:
+    """One in each of `near` bands: with one band more, the hashes still agree in one."""
+    bits = np.array([64 * band // near for band in range(near)], dtype=np.uint64)
+    other = np.bitwise_or.reduce(np.uint64(1) << bits)
+    assert first_near(np.array([0, other], dtype=np.uint64), near).tolist() == [-1, 0]
+    assert first_near(np.array([0, other], dtype=np.uint64), near - 1).tolist() == [-1, -1]
+
+
 def test_equal_ones_name_the_first() -> None:
     assert first_equal(np.array([7, 5, 7, 7, 5, 9], dtype=np.uint64)).tolist() == [-1, -1, 0, 0, 1, -1]
     assert first_near(np.array([7, 7], dtype=np.uint64), 0).tolist() == [-1, 0]

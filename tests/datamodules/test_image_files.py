@@ -101,6 +101,8 @@ def test_what_else_is_wrong(tmp_path: Path) -> None:
         assert trouble(tmp_path / name)[0] is kind
     (tmp_path / "signature.png").write_bytes(encoded(scene(0), "PNG")[:20])
     assert trouble(tmp_path / "signature.png")[0] is Kind.TRUNCATED
+    (tmp_path / "header.png").write_bytes(encoded(scene(0), "PNG")[:40])
+    assert trouble(tmp_path / "header.png") == (Kind.TRUNCATED, "begins as PNG, then: it ends too early")
     flipped = bytearray(encoded(scene(0), "PNG"))
     flipped[len(flipped) // 2] ^= 255
     (tmp_path / "flipped.png").write_bytes(flipped)
