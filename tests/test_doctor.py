@@ -139,6 +139,7 @@ def test_leakage_and_duplicates(tmp_path: Path, consult) -> None:
     save(root / "valid" / "cat", 30, 31)
     save(root / "test" / "dog", 40, 41)
     assert consult(root)[0] == 0
+    (root / "test" / "dog" / "000.png").write_bytes(b"")  # stands first, and is no picture
     scene(3).save(root / "test" / "dog" / "exact.bmp")  # in another format, so by its pixels
     scene(12).save(root / "valid" / "cat" / "near.jpg", quality=60)
     scene(31).save(root / "test" / "dog" / "both_held_out.png")
@@ -148,6 +149,7 @@ def test_leakage_and_duplicates(tmp_path: Path, consult) -> None:
     status, said = consult(root, "--json")
     assert status == 1
     assert needs(said) == {
+        "zero bytes": ["test/dog/000.png: nothing in the file"],
         "leakage between splits, exact": [
             "valid/cat/031.png = test/dog/both_held_out.png", "train/cat/003.png = test/dog/exact.bmp",
         ],
@@ -158,6 +160,7 @@ def test_leakage_and_duplicates(tmp_path: Path, consult) -> None:
     }  # fmt: skip
     assert json.loads(said)["usable"]["test"] == {"cat": 0, "dog": 4}
     assert set(needs(consult(root, "--json", "--near=null")[1])) == {
+        "zero bytes",
         "leakage between splits, exact", "the same picture in two classes", "exact duplicates",
     }  # fmt: skip
 
@@ -298,6 +301,7 @@ def test_mistakes(tmp_path: Path, refused, monkeypatch: pytest.MonkeyPatch) -> N
         ([photos, "--background=whitee"], 'Did you mean "white"? Expected the name of a colour'),
         ([photos, "--near=64"], "--near is 64"),
         ([photos, "--near=-1"], "--near is -1"),
+        ([photos, f"--picture={photos}/a.png"], "is inside of"),
         ([photos, "--picture=a.jpg"], "--picture is a.jpg, expected a PNG file"),
         ([photos, f"--picture={tmp_path / 'file' / 'a.png'}"], "cannot be written"),
     ):

@@ -48,13 +48,13 @@ def doctor(
         channels: Likewise, 1 or 3.
         background: Likewise: what transparent pixels are laid on.
         near: Most bits of 64 that differ in the perceptual hashes of near duplicates; null looks for exact ones alone.
-        picture: PNG file to write.
+        picture: PNG file to write, outside of `folder`.
         json: The same as JSON with every file of each finding, for programs.
     """
     source, target = datamodules.paths.find_input(folder), Path(picture)
     view = _view(image_size, channels, background)
     hashing = None if near is None else PerceptualHash(near, "doctor")
-    _check_target(target)
+    _check_target(source, target)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         listing = listing_of(source, "doctor FOLDER")
@@ -118,7 +118,12 @@ def _view(image_size: int, channels: int, background: str) -> View:
     return View(image_size, channels, to_colour("doctor", background, "--background"))
 
 
-def _check_target(target: Path) -> None:
+def _check_target(source: Path, target: Path) -> None:
+    if target.resolve().is_relative_to(source.resolve()):
+        raise UserError(
+            f"doctor: --picture {target} is inside of {source}, whose images it would join. Name a place beside it: "
+            "--picture ../doctor.png."
+        )
     if target.suffix.lower() != ".png" or target.is_dir():
         raise UserError(f"doctor: --picture is {target}, expected a PNG file. Type --picture doctor.png.")
     writable_folder(target.parent, "--picture")
