@@ -74,6 +74,8 @@ class ImageDataModule(RunDataModule):
         test_set: Likewise.
     """
 
+    advice = ""  # what to type about images that cannot be read, where there is a command for it
+
     def __init__(
         self,
         image_size: int,
@@ -221,4 +223,5 @@ class ImageDataModule(RunDataModule):
         if broken:
             shown = "; ".join(f"{name} ({reason})" for name, reason in list(broken.items())[:10])
             more = f"; and {len(broken) - 10} more" if len(broken) > 10 else ""
-            rank_zero_warn(f"{type(self).__name__}: skipped {len(broken)} broken image(s): {shown}{more}")
+            advice = self.advice and f". {self.advice}"
+            rank_zero_warn(f"{type(self).__name__}: refused {len(broken)} broken image(s): {shown}{more}{advice}")

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+from PIL import ImageColor
 
 from datamodules import memory_map
 from datamodules.errors import UserError, nearest
 from datamodules.splits import BROKEN, TRAIN
+from datamodules.transforms import Colour
 
 
 def check_arguments(
@@ -44,6 +46,21 @@ def check_arguments(
 def _expect(name: str, option: str, value: float, fine: bool, expected: str, example: str) -> None:
     if not fine:
         raise UserError(f"{name}: {option} is {value}. Expected {expected}; type --data.{option} {example}.")
+
+
+def to_colour(name: str, background: str, option: str = "--data.background") -> Colour:
+    """Red, green and blue of a colour's name or of its `#rrggbb`; `name` is whose option it is, for the message.
+
+    Raises:
+        UserError: There is no such colour.
+    """
+    try:
+        return ImageColor.getrgb(background)[:3]
+    except ValueError as error:
+        raise UserError(
+            f"{name}: background is {background!r}.{nearest(background, ImageColor.colormap)} Expected the name of a "
+            f"colour or #rrggbb; type {option} white, or {option} '#808080'."
+        ) from error
 
 
 def select_classes(

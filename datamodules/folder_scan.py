@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,19 +84,27 @@ def _classes(root: Path, folder: str) -> Iterator[tuple[str, Iterator[tuple[str,
     if loose:
         yield root.name, iter(loose)
     for name in classes:
-        yield name, _images(root, root / folder / name, ())
+        yield name, _files(root, root / folder / name, (), _is_image)
 
 
-def _images(root: Path, folder: Path, parents: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, int, int]]:
-    """(relative name, bytes, modification time in ns) of all images below a folder, in a fixed order."""
+def passed_by(root: Path) -> Iterator[str]:
+    """Paths relative to the root of the files that `scan` takes for no images, in the folders that it looks into."""
+    for _, folder in _split_folders(root):
+        yield from (name for name, _, _ in _files(root, root / folder, (), _is_other))
+
+
+def _files(
+    root: Path, folder: Path, parents: tuple[tuple[int, int], ...], wanted: Callable[[os.DirEntry], bool]
+) -> Iterator[tuple[str, int, int]]:
+    """(relative name, bytes, modification time in ns) of all wanted files below a folder, in a fixed order."""
     status = folder.stat()
     identity = (status.st_dev, status.st_ino)
     if identity in parents:  # a link that leads back into one of its own parents
         return
     for entry in _visible(folder):
         if entry.is_dir():
-            yield from _images(root, Path(entry.path), (*parents, identity))
-        elif _is_image(entry):
+            yield from _files(root, Path(entry.path), (*parents, identity), wanted)
+        elif wanted(entry):
             yield _describe(entry, root)
 
 
@@ -108,6 +116,10 @@ def _visible(folder: Path) -> list[os.DirEntry]:
 
 def _is_image(entry: os.DirEntry) -> bool:
     return entry.name.lower().endswith(EXTENSIONS) and entry.is_file()
+
+
+def _is_other(entry: os.DirEntry) -> bool:
+    return not entry.name.lower().endswith(EXTENSIONS) and entry.is_file()
 
 
 def _describe(entry: os.DirEntry, root: Path) -> tuple[str, int, int]:

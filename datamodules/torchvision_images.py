@@ -58,7 +58,8 @@ class TorchvisionImages(ImageDataModule):
         """Download the set and decode its splits one after the other."""
         load = _Load([part for part in (self._open_train(), self._open_test()) if part is not None])
         sizes = [len(part) for part in load.parts]
-        labels, failed = decode(folder, load, sum(sizes), self.image_size, self.channels, f"Decoding {self.dataset}")
+        shape = (self.channels, self.image_size)
+        labels, failed = decode(folder, load, sum(sizes), shape, f"Decoding {self.dataset}")
         names = [f"{part}/{row}" for part, size in zip(("train", "test"), sizes, strict=False) for row in range(size)]
         broken = {names[row]: reason for row, reason in failed.items()}
         if len(broken) == len(names):

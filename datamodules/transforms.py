@@ -3,13 +3,29 @@
 The only place that knows the range [-1, 1]: data modules, grids and metrics all come through here.
 """
 
+from contextlib import suppress
+
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R 601 luma, as in PIL's convert("L")
+Colour = tuple[int, int, int]
+"""Red, green and blue in [0, 255]."""
+WHITE: Colour = (255, 255, 255)
+ORIENTATION = 0x0112  # the tag of EXIF data that says how the camera was held; 1 is upright
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a photograph upright, by its ORIENTATION."""
 
 
 def to_float(pixels: Tensor) -> Tensor:
@@ -70,14 +86,14 @@ def fit_array(pixels: np.ndarray, image_size: int, channels: int) -> np.ndarray:
     return fitted.contiguous().numpy()
 
 
-def fit_image(image: Image.Image, image_size: int, channels: int, background: int = 255) -> np.ndarray:
+def fit_image(image: Image.Image, image_size: int, channels: int, background: Colour = WHITE) -> np.ndarray:
     """Any PIL image -> a square uint8 array: EXIF rotation, alpha, centre crop, antialiased resize.
 
     Args:
         image: Any mode and size.
         image_size: Side of the result in pixels.
         channels: 1 (grey) or 3 (RGB).
-        background: Grey level in [0, 255] that shows through transparent pixels.
+        background: Shows through transparent pixels.
 
     Returns:
         (channels, image_size, image_size), uint8.
@@ -96,27 +112,46 @@ def fit_image(image: Image.Image, image_size: int, channels: int, background: in
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def upright(image: Image.Image, background: int = 255) -> Image.Image:
+def upright(image: Image.Image, background: Colour = WHITE) -> Image.Image:
     """Any PIL image as a viewer shows it: turned as its EXIF data says, 8 bits a channel, transparency on `background`.
 
+    Of an animation it is the first frame.
+
     Raises:
-        OSError, ValueError: The image is damaged or empty.
+        OSError, ValueError: The image is damaged or empty, or its scale cannot be known.
     """
-    return _flatten(ImageOps.exif_transpose(image), background)
+    image.load()
+    turn = None
+    with suppress(Exception):  # nearly anything; damaged EXIF data behind sound pixels is no reason to lose them
+        turn = TURNS.get(image.getexif().get(ORIENTATION))
+    return _flatten(image if turn is None else image.transpose(turn), background)
 
 
-def _flatten(image: Image.Image, background: int) -> Image.Image:
+def _flatten(image: Image.Image, background: Colour) -> Image.Image:
     """Whatever the mode, an image of 8 bits a channel without transparency."""
     if image.mode == "F":
         # Floating TIFFs come in [0, 1] or in [0, 255]; the file does not say which.
         values = np.nan_to_num(np.asarray(image))
+        _check_scale(values, 255)
         return _grey(values * 255 if values.max() <= 1 else values)
     if image.mode.startswith("I"):  # I;16, I;16B and I: PIL reads 16-bit files into them, and leaves the scale alone
-        return _grey(np.asarray(image, dtype=np.float32) / 257)
-    if "A" in image.mode.upper() and image.mode != "LAB" or "transparency" in image.info:
+        values = np.asarray(image, dtype=np.float32)
+        _check_scale(values, 65535)
+        grey = _grey(values / 257)
+        see_through = image.info.get("transparency")  # one grey level of 16 bits
+        if see_through is None:
+            return grey
+        canvas, mask = Image.new("RGB", image.size, background), Image.fromarray(values == see_through)
+        return Image.composite(canvas, grey.convert("RGB"), mask)
+    if image.has_transparency_data:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, (background,) * 3 + (255,)), image)
-    return image
+        return Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image)
+    return image.convert("RGB") if image.mode == "LAB" else image  # PIL has no way from LAB to grey
+
+
+def _check_scale(values: np.ndarray, most: int) -> None:
+    if values.max() > most:
+        raise ValueError(f"its values go up to {values.max():g}, and what stands for white is not said; at most {most}")
 
 
 def _grey(values: np.ndarray) -> Image.Image:

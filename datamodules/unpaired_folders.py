@@ -20,6 +20,7 @@ class UnpairedFolders(UnpairedDataModule):
         image_size: int = 64,
         channels: int = 3,
         horizontal_flip: bool = True,
+        background: str = "white",
         **options: Any,
     ) -> None:
         """See UnpairedDataModule for the other options.
@@ -30,15 +31,18 @@ class UnpairedFolders(UnpairedDataModule):
             image_size: Height and width in pixels; images are cut to the central square and resized.
             channels: 1 for grey, 3 for RGB.
             horizontal_flip: Mirror train images at random.
+            background: What transparent pixels are laid on: a name such as `grey`, or `#808080`.
             options: Those of UnpairedDataModule.
         """
+        self.background = background
         self.root_a, self.root_b = find_input(root_a), find_input(root_b)
         self._places = places_searched(root_a), places_searched(root_b)
         super().__init__(image_size=image_size, channels=channels, horizontal_flip=horizontal_flip, **options)
 
     def domain(self, side: Side, **options: Any) -> ImageFolder:
         """The folder of one domain."""
-        return ImageFolder(str(self.root_a if side == "a" else self.root_b), **options)
+        root = self.root_a if side == "a" else self.root_b
+        return ImageFolder(str(root), background=self.background, **options)
 
     def prepare_data(self) -> None:
         """Decode both folders, unless an earlier run has.

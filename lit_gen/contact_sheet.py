@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageDraw
 from torchvision.utils import save_image
 
+from datamodules.image_files import open_image
 from datamodules.transforms import fit_image, to_float
 from lit_gen.pictures import Made, image_grid
 
@@ -29,7 +30,7 @@ def evenly(files: list[Path], most: int) -> list[Path]:
 
 def _numbered(file: Path, number: int) -> torch.Tensor:
     """(3, THUMBNAIL, THUMBNAIL) uint8."""
-    with Image.open(file) as image:
+    with open_image(file) as image:
         thumbnail = Image.fromarray(np.ascontiguousarray(fit_image(image, THUMBNAIL, 3).transpose(1, 2, 0)))
     draw = ImageDraw.Draw(thumbnail)
     draw.rectangle(draw.textbbox((2, 1), str(number)), fill="black")

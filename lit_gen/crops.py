@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from datamodules.image_files import open_image
 from datamodules.transforms import upright
 from lit_gen.errors import UserError
 
@@ -80,7 +81,7 @@ def square(face: Box, size: tuple[int, int], margin: float) -> Box:
 
 def cut(path: Path, crop: Crop, size: int, enlarge: bool) -> tuple[list[Image.Image], bool]:
     """The squares of a picture, RGB, at most `size` pixels unless enlarged; and whether it came out of a JPEG."""
-    with warnings.catch_warnings(), Image.open(path) as file:
+    with warnings.catch_warnings(), open_image(path) as file:
         warnings.simplefilter("ignore")  # PIL's remarks on odd metadata
         lossy = file.format in ("JPEG", "MPO")
         # A JPEG is decoded at 1/2, 1/4 or 1/8 for a fraction of the time; a face is rarely less than a quarter.

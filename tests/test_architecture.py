@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "transfer": {"transfer"},
     "metrics": {"metrics", "networks"},
     "benchmark": {"benchmark", "metrics"},
-    "commands": {"callbacks", "transfer", "metrics", "cli", "datamodules", "commands", "benchmark"},
+    "health": {"health", "datamodules"},
+    "commands": {"callbacks", "transfer", "metrics", "cli", "datamodules", "commands", "benchmark", "health"},
 }
 
 

@@ -81,7 +81,7 @@ def prepare(
     """
     source, target = datamodules.paths.find_input(folder), Path(out).expanduser()
     _check_numbers(size, val, test, margin)
-    listing = _listing(source)
+    listing = listing_of(source, "prepare FOLDER OUT")
     _check_target(source, target)
     cropping = centre if crop == "centre" else FaceCrop(CASCADES[crop], margin, all_faces)
     duplicates = Duplicates(near)
@@ -131,14 +131,23 @@ def _check_numbers(size: int, val: float, test: float, margin: float) -> None:
         raise UserError(f"prepare: --margin is {margin}, expected 0 to 10 sides of the face. Type --margin 0.2.")
 
 
-def _listing(source: Path) -> Listing:
-    """The images of the folder, those that it holds out first: of two alike, the train image is the one to go."""
+def listing_of(source: Path, usage: str) -> Listing:
+    """The images of the folder, those that it holds out first: of two alike, the train image is the one to go.
+
+    Args:
+        source: The folder.
+        usage: The command and what follows it, for messages.
+
+    Raises:
+        UserError: It is no folder, or has no images.
+    """
+    command = usage.split()[0]
     if not source.is_dir():
         found = "is a file" if source.exists() else "does not exist"
-        raise UserError(f"prepare: {source} {found}. Expected a folder of images; type prepare FOLDER OUT.")
+        raise UserError(f"{command}: {source} {found}. Expected a folder of images; type {usage}.")
     listing = scan(source)
     if not listing.names:
-        raise UserError(f"prepare: there are no images in {source}. Name a folder that has some: prepare FOLDER OUT.")
+        raise UserError(f"{command}: there are no images in {source}. Name a folder that has some: {usage}.")
     order = np.argsort(-listing.splits, kind="stable")
     names = [listing.names[row] for row in order]
     return Listing(names, listing.labels[order], listing.splits[order], listing.class_names, listing.digest)

@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 from PIL import Image
 
-from datamodules import decoding, paths
+from datamodules import decoding, parallel, paths
 from datamodules.base import PixelDataset
 from datamodules.errors import UserError
 from datamodules.image_folder import ImageFolder
@@ -264,13 +264,13 @@ def test_two_processes_may_decode_at_once(make_folder, monkeypatch: pytest.Monke
 def test_several_processes_decode_alike(make_folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     root = make_folder(cat=20, dog=20)
     (root / "cat" / "0007.png").write_bytes(b"broken")
-    with pytest.warns(UserWarning, match="skipped 1 broken"):
+    with pytest.warns(UserWarning, match="refused 1 broken"):
         alone = ready(root, val_fraction=0, test_fraction=0)
     monkeypatch.setenv("LIT_GEN_CACHE", str(tmp_path / "another"))
-    monkeypatch.setattr(decoding, "FEW", 0)
-    monkeypatch.setattr(decoding, "CHUNK", 7)
+    monkeypatch.setattr(parallel, "FEW", 0)
+    monkeypatch.setattr(parallel, "CHUNK", 7)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    with pytest.warns(UserWarning, match="skipped 1 broken"):
+    with pytest.warns(UserWarning, match="refused 1 broken"):
         together = ready(root, val_fraction=0, test_fraction=0)
     assert np.array_equal(alone.train_set.pixels, together.train_set.pixels)
     assert len(together.train_set) == 39
@@ -382,7 +382,7 @@ def test_a_broken_image_is_skipped_counted_and_named_once(make_folder, recwarn: 
         assert len(data.train_set) == 17
         messages = [str(warning.message) for warning in recwarn if "broken" in str(warning.message)]
         assert len(messages) == 1
-        assert "skipped 3 broken" in messages[0]
+        assert "refused 3 broken" in messages[0]
         assert all(f"cat/000{index}.png" in messages[0] for index in (1, 2, 3))
 
 

@@ -91,7 +91,7 @@ def test_transparent_pixels_show_the_background(mode: str, background: int) -> N
         image.info["transparency"] = 0
     else:
         image = Image.new(mode, (8, 8), 0)  # black, and fully transparent
-    assert (transforms.fit_image(image, 4, 3, background) == background).all()
+    assert (transforms.fit_image(image, 4, 3, (background,) * 3) == background).all()
 
 
 def test_half_transparent_is_composed() -> None:
