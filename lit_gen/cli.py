@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import datamodules.paths
 from lit_gen import processes
+from lit_gen.callbacks.divergence_watch import DivergenceWatch
 from lit_gen.callbacks.evaluation import Evaluation
 from lit_gen.callbacks.image_progress_bar import ImageProgressBar
 from lit_gen.callbacks.last_checkpoint import LastCheckpoint
@@ -208,7 +209,7 @@ class LitGenCLI(LightningCLI):
         if self.subcommand != "fit" and getattr(self.model, "evaluated", None):
             defaults += [Evaluation()]
         if self.subcommand == "fit":
-            defaults += [Throughput()]
+            defaults += [Throughput(), DivergenceWatch()]
             if given["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in chosen):
                 defaults += [ImageProgressBar()]
             if given["enable_checkpointing"] is not False and not any(isinstance(c, Checkpoint) for c in chosen):
