@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import datamodules.paths
 from lit_gen import processes, run_lock
+from lit_gen.callbacks.divergence_watch import DivergenceWatch
 from lit_gen.callbacks.evaluation import Evaluation
 from lit_gen.callbacks.exact_resume import ExactResume
 from lit_gen.callbacks.image_progress_bar import ImageProgressBar
@@ -186,7 +187,7 @@ class LitGenCLI(LightningCLI):
         if self.subcommand != "fit" and getattr(self.model, "evaluated", None):
             defaults += [Evaluation()]
         if self.subcommand == "fit":
-            defaults += [Throughput(), ExactResume()]
+            defaults += [Throughput(), DivergenceWatch(), ExactResume()]
             if given["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in chosen):
                 defaults += [ImageProgressBar()]
             defaults += [StopSignals()]  # behind all that a batch still changes something in

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
+import logging
 import netrc
 import os
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -15,6 +19,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 WandbMode = Literal["auto", "online", "offline", "disabled"]
+INSTEAD = {"online": ("offline", "the run can go up later, by `wandb sync`")}
 
 
 class MetricsCSV(Logger):
@@ -145,19 +150,27 @@ class WandbRun(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The W&B run, begun at the first call; a disabled one where W&B cannot begin."""
+        """The W&B run, begun at the first call; an offline or disabled one where W&B cannot begin."""
         if self._experiment is None:
-            import wandb
-
-            try:
-                Path(self.save_dir).mkdir(parents=True, exist_ok=True)
-                self._experiment = wandb.init(**self._wandb_init)
-            except Exception as error:  # unreachable server, no login, full disk: the training matters more
-                rank_zero_warn(f"W&B could not start ({error}); training goes on, metrics.csv has every number.")
-                self._wandb_init["mode"] = "disabled"
-                self._experiment = wandb.init(**self._wandb_init)
+            Path(self.save_dir).mkdir(parents=True, exist_ok=True)
+            self._experiment = self._begun()
             self._define_axes(self._experiment)
+            for handler in logging.getLogger("wandb").handlers:  # its own log; on a full disk each line is a traceback
+                handler.handleError = lambda record: self._say(sys.exception())
         return self._experiment
+
+    def _begun(self) -> Any:
+        import wandb
+
+        while True:
+            try:
+                return wandb.init(**self._wandb_init)
+            except Exception as error:  # unreachable server, no login, full disk: the training matters more
+                if (mode := self._wandb_init["mode"]) == "disabled":
+                    raise
+                instead, where = INSTEAD.get(mode, ("disabled", "metrics.csv has every number"))
+                rank_zero_warn(f"W&B could not start {mode} ({_first_line(error)}); training goes on, {where}.")
+                self._wandb_init["mode"] = instead
 
     @staticmethod
     def _define_axes(run: Any) -> None:
@@ -174,12 +187,18 @@ class WandbRun(WandbLogger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         self._careful(super().log_metrics, {**metrics, "images_seen": self.images_seen()}, step)
+        if not self.failed and self.files() and not shutil.disk_usage(self.files()).free:
+            self._say(OSError(errno.ENOSPC, f"no space left in {self.files()}"))  # its service would not tell
 
     @rank_zero_only
     def finish(self, status: str = "success") -> None:
         """Closes the W&B run; its files are complete afterwards."""
         if self._experiment is not None:
             self._careful(self._experiment.finish, 0 if status == "success" else 1)
+        if self.failed:  # where its service has died, W&B's own teardown at exit would end in a traceback
+            import wandb
+
+            self._careful(wandb.teardown)
 
     @rank_zero_only
     def log_transfer(self, entry: dict[str, Any], rows: list[list[str]]) -> None:
@@ -221,15 +240,25 @@ class WandbRun(WandbLogger):
     def files(self) -> str | None:
         """The folder of this run's W&B files, for `wandb sync` and `wandb leet`."""
         folder = getattr(self._experiment, "dir", None)
-        return str(Path(folder).parent) if folder and self._wandb_init["mode"] != "disabled" else None
+        there = folder and self._wandb_init["mode"] != "disabled" and not self.failed
+        return str(Path(folder).parent) if there else None
 
     def _careful(self, call: Callable[..., Any], *args: Any) -> None:
         try:
             call(*args)
         except Exception as error:
-            if not self.failed:
-                rank_zero_warn(f"W&B stopped answering ({error}); training goes on, metrics.csv has every number.")
-            self.failed = True
+            self._say(error)
+
+    def _say(self, error: BaseException | None) -> None:
+        """Once."""
+        if not self.failed:
+            why = _first_line(error)
+            rank_zero_warn(f"W&B stopped answering ({why}); training goes on, metrics.csv has every number.")
+        self.failed = True
+
+
+def _first_line(error: BaseException | None) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _plain(entry: dict[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import wandb
 import yaml
-from common import newest_run
+from common import REPOSITORY, newest_run
 
 from lit_gen.loggers import MetricsCSV, WandbRun, wandb_mode
 
@@ -144,35 +149,68 @@ def test_images_are_the_axis_and_validation_keeps_its_extremes(fit, monkeypatch)
     assert {"samples", "val/discriminator_loss", "train/generator_loss"} <= {key for one in logged for key in one}
 
 
-def test_training_goes_on_where_wandb_cannot_start(fit, monkeypatch) -> None:
-    real = wandb.init
+@pytest.mark.parametrize(("broken", "ends"), [(["online"], "offline"), (["online", "offline"], "disabled")])
+def test_training_goes_on_where_wandb_cannot_start(broken, ends, fit, monkeypatch) -> None:
+    real, tried = wandb.init, []
 
     def unreachable(**options):
-        if options["mode"] != "disabled":
-            raise wandb.errors.CommError("no route to host")
+        tried.append(options["mode"])
+        if options["mode"] in broken:
+            raise wandb.errors.CommError("no route to host\nand many more lines")
         return real(**options)
 
     monkeypatch.setattr(wandb, "init", unreachable)
-    with pytest.warns(UserWarning, match="W&B could not start .*no route to host"):
+    with pytest.warns(UserWarning, match="W&B could not start") as said:
         folder = fit("--wandb=online")
     assert rows(folder)[-1]["images_seen"] == "64"
+    assert tried == [*broken, ends]
+    told = [str(one.message) for one in said if "W&B" in str(one.message)]
+    assert len(told) == len(broken) and "online (no route to host); training goes on" in told[0]
 
 
-def test_training_goes_on_where_wandb_breaks(tmp_path: Path) -> None:
-    class Broken:
-        id = "x"
+LOGS_ON = """
+import os, sys, time
+from lit_gen.loggers import WandbRun
+logger = WandbRun(sys.argv[1], "project", "group", "run", "offline")
+logger.log_metrics({"a": 1.0})
+os.system(f"pkill -9 -f -- --pid.{os.getpid()}")  # W&B's service process
+time.sleep(0.5)
+for i in range(200):
+    logger.log_metrics({"a": float(i)})
+logger.finish()
+print("files:", logger.files())
+"""
 
-        def define_metric(self, *_, **__): ...
 
-        def log(self, *_):
-            raise BrokenPipeError("service is gone")
+def test_the_death_of_wandbs_service_is_said_once(tmp_path: Path) -> None:
+    alone = {name: value for name, value in os.environ.items() if "WANDB_SERVICE" not in name}  # not this process's
+    ended = subprocess.run(
+        [sys.executable, "-c", LOGS_ON, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env=alone,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr and ended.stderr.count("UserWarning: W&B stopped answering") == 1
+    assert ended.stdout.endswith("files: None\n")
 
-    logger = WandbRun(tmp_path, "project", "group", "run", "disabled")
-    logger._experiment = Broken()
+
+def test_a_full_disk_is_said_once(tmp_path: Path, monkeypatch) -> None:
+    logger = WandbRun(tmp_path, "project", "group", "run", "offline")
+    logger.log_metrics({"a": 1.0})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=0))
     with pytest.warns(UserWarning, match="W&B stopped answering") as said:
-        logger.log_metrics({"a": 1.0})
-        logger.log_metrics({"a": 2.0})
-    assert len(said) == 1
+        handler = logging.getLogger("wandb").handlers[0]
+        for _ in range(2):  # W&B's own log, whose handlers print tracebacks of what they cannot write
+            try:
+                raise OSError("full")
+            except OSError:
+                handler.handleError(None)
+            logger.log_metrics({"a": 2.0})
+    assert len(said) == 1 and logger.files() is None
+    logger.finish()
 
 
 def test_wandb_gets_the_whole_config(fit, monkeypatch, tmp_path: Path) -> None:
