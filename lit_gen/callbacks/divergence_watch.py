@@ -111,6 +111,8 @@ class DivergenceWatch(Callback):
         if pl_module.device.type != "cpu" and number % LAG:
             return
         found = self.look(trainer)
+        if self.roll_back and not found:  # else the next checkpoint would find it, where there is no way back
+            found = first_broken(pl_module.state_dict(), pl_module.images_seen)
         # Losses are of each process's own images: all of them have to come to the same end.
         if not trainer.strategy.reduce_boolean_decision(found is not None, all=False):
             return
