@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
 from statistics import median
 from typing import Any
@@ -96,11 +97,11 @@ class DivergenceWatch(Callback):
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if not parameters:
             return
+        parameters.reverse()  # the gradient of the last layer is computed first
+        norms = [torch.linalg.vector_norm(parameter.grad) for parameter in parameters]
         names = [self.names[parameter] for parameter in parameters]
-        called = " and ".join(dict.fromkeys(name.split(".")[0] for name in names))
-        # The gradient of the last layer is computed first.
-        norms = [parameter.grad.norm().float() for parameter in reversed(parameters)]
-        what = ["loss"] * len(self.unstepped) + [f"gradient of {name}" for name in reversed(names)]
+        called = " and ".join(dict.fromkeys(name.partition(".")[0] for name in reversed(names)))
+        what = ["loss"] * len(self.unstepped) + names
         self.waiting.append((pl_module.images_seen, called, what, torch.stack([*self.unstepped, *norms])))
         self.unstepped = []
 
@@ -137,20 +138,18 @@ class DivergenceWatch(Callback):
 
     def judge(self, network: str, what: list[str], numbers: list[float], scaled: bool) -> str | None:
         """What is wrong with one update, if anything is."""
-        tensor = torch.tensor(numbers, dtype=torch.float64)
-        broken = next((i for i, finite in enumerate(tensor.isfinite().tolist()) if not finite), None)
+        broken = next((i for i, number in enumerate(numbers) if not math.isfinite(number)), None)
         of_loss = broken is not None and what[broken] == "loss"
         # A loss scaler skips an update of infinite gradients and lowers its scale: that is its way to find it.
         if self.in_a_row(network, "not finite", broken is not None) > (IN_A_ROW if scaled and not of_loss else 0):
-            return f"the {what[broken]} of the {network} is {numbers[broken]}" if of_loss else (
-                f"the {what[broken]} is {numbers[broken]}"
-            )  # fmt: skip
+            where = f"the loss of the {network}" if of_loss else f"the gradient of {what[broken]}"
+            return f"{where} is {numbers[broken]}"
         if broken is not None:
             return None
         losses = [abs(number) for number, name in zip(numbers, what, strict=True) if name == "loss"]
         if losses and self.exploded(network, max(losses)):
             return f"the loss of the {network} has exploded to {max(losses):.3g}, from {self.levels[network]:.3g}"
-        norm = tensor[len(losses) :].norm().item()
+        norm = math.hypot(*numbers[len(losses) :])
         if network.startswith("generator") and self.vanished(network, norm):
             return (
                 f"the discriminator has collapsed: the {network} gets a gradient of {norm:.3g}, usual is "
