@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from datamodules.packages import taken_from
 from lit_gen.errors import UserError, nearest
 
 LIGHTNING = {
@@ -25,6 +26,7 @@ usage: python -m lit_gen COMMAND [options]
 Begin with      python -m lit_gen fit --config experiments/gan_mnist5k.yaml
 All options     python -m lit_gen fit --help
 One class       python -m lit_gen fit --model.help GAN
+Your classes    python -m lit_gen fit --config mine.yaml --allow my_package
 """
 
 
@@ -32,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     """Runs one command; a user's mistake becomes one message and exit status 2."""
     args = sys.argv[1:] if argv is None else argv
     try:
-        run(args)
+        run(taken_from(args))
     except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except UserError as error:

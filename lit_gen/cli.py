@@ -26,21 +26,27 @@ from lit_gen.checkpoint import read
 from lit_gen.config_errors import check_files, explain
 from lit_gen.console import closing_lines, shortened, without_chatter
 from lit_gen.errors import UserError
+from lit_gen.files import is_plain_name
 from lit_gen.loggers import MetricsCSV, WandbMode, WandbRun
 from lit_gen.metrics.report import REPORT, table
 from lit_gen.metrics.report_html import PAGE
 from lit_gen.metrics.runs import report_folder
 from lit_gen.networks.from_checkpoint import FromCheckpoint
+from lit_gen.packages import limited_imports
 from lit_gen.rooms import import_rooms
 from lit_gen.run_folder import Record, Run, existing_checkpoint, make_run, new_folder, newest
 from lit_gen.shortcuts import follow_data, put_source
 from lit_gen.structure import recorded
+from lit_gen.yaml_files import MODE
 
 FROM_CHECKPOINT = f"{FromCheckpoint.__module__}.{FromCheckpoint.__qualname__}"
 
 
 class Parser(LightningArgumentParser):
     """Raises its errors; parsers of nested classes do so too, and only the whole chain can be explained."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"parser_mode": MODE, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise ArgumentError(None, message) from ex
@@ -167,7 +173,7 @@ class LitGenCLI(LightningCLI):
 
     def _choose_run(self, given: dict[str, Any]) -> Run:
         root = Path(given["default_root_dir"] or "checkpoints").absolute()
-        if Path(self.experiment).name != self.experiment:
+        if not is_plain_name(self.experiment):
             raise UserError(f"--experiment {self.experiment} is no plain folder name. Type one such as thin_digits.")
         seed = self.settings.seed_everything
         wanted = self.settings.get("ckpt_path")
@@ -326,7 +332,7 @@ def run_lightning(args: list[str], command_line: type[LitGenCLI] = LitGenCLI) ->
     """
     check_files(args)
     import_rooms()
-    with without_chatter():
+    with without_chatter(), limited_imports():
         try:
             return command_line(args)
         except MisconfigurationException as error:  # Lightning's own word for a user's mistake

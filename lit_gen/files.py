@@ -50,6 +50,11 @@ def writable_folder(folder: str | Path, called: str = "The folder") -> Path:
     return folder
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether a name stays inside the folder that it is put into."""
+    return name not in ("", ".", "..") and Path(name).name == name and name.isprintable() and len(name.encode()) < 200
+
+
 @contextmanager
 def whole_folder(target: Path, called: str) -> Iterator[Path]:
     """A folder that becomes `target`, which is new or empty, at the end; after an error all is as it was before.
