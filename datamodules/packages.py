@@ -21,8 +21,8 @@ def allow(*packages: str) -> None:
     for package in packages:
         if not all(part.isidentifier() for part in package.split(".")) or package.split(".")[0] == "jsonargparse":
             raise UserError(
-                f"--allow: found {package!r}, expected the name of a package of yours. Type --allow my_package, and the "
-                "folder that holds it goes on PYTHONPATH."
+                f"--allow: found {package!r}, expected the name of a package of yours. Type --allow my_package, with "
+                "the folder that holds it on PYTHONPATH."
             )
         if package not in extended:
             extended.append(package)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from datamodules.packages import taken_from
 from lit_gen.errors import UserError, nearest
+from lit_gen.files import printable
 
 LIGHTNING = {
     "fit": "train a model: fit --config experiments/gan_mnist5k.yaml",
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except UserError as error:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # every process finds the same mistake, one says it
-            sys.stderr.write(f"lit_gen: {error}\n")
+            sys.stderr.write(printable(f"lit_gen: {error}\n"))
         sys.exit(2)
 
 

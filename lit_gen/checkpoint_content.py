@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
@@ -15,18 +16,11 @@ from lit_gen.errors import UserError
 DEEPEST = 100  # levels of dicts and lists in each other
 MOST = 1_000_000  # entries, each counted as often as it is found
 # The kinds of the entries that are read here; what a file does not have is nothing to complain about.
-KINDS: dict[str, type | tuple[type, ...]] = {
-    "state_dict": Mapping,
-    "hyper_parameters": Mapping,
-    "datamodule_hyper_parameters": Mapping,
+KINDS: dict[str, type] = {
+    **dict.fromkeys(("state_dict", "hyper_parameters", "datamodule_hyper_parameters", "data", "run"), dict),
+    **dict.fromkeys(("metrics", "borrowed"), dict),
+    **dict.fromkeys(("lineage", "base", "left_out"), list),
     "images_seen": int,
-    "data": Mapping,
-    "run": Mapping,
-    "metrics": Mapping,
-    "lineage": list,
-    "base": list,
-    "borrowed": Mapping,
-    "left_out": list,
 }
 
 
@@ -78,12 +72,33 @@ def check_entries(checkpoint: dict[str, Any], path: str | PathLike[str]) -> None
     Raises:
         UserError: Naming the entry.
     """
-    wrong = {key: kind for key, kind in KINDS.items() if key in checkpoint and not isinstance(checkpoint[key], kind)}
-    state = checkpoint["state_dict"]
-    if not wrong and not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
-        wrong = {"state_dict": Tensor}
-    for key in wrong:
-        raise UserError(
-            f"{path} is damaged or no checkpoint of ours: its `{key}` is a {type(checkpoint[key]).__name__}.\nName a "
-            "file that lit_gen wrote whole, e.g. last.ckpt."
-        )
+    wrong = [key for key, kind in KINDS.items() if not isinstance(checkpoint.get(key, kind()), kind)]
+    if not wrong and not all(isinstance(key, str) for key in checkpoint["state_dict"]):
+        wrong = ["state_dict"]
+    data = {} if wrong else checkpoint.get("data", {})
+    shape, names = data.get("image_shape"), data.get("class_names", [])
+    if not (shape is None or (isinstance(shape, list | tuple) and [type(size) for size in shape] == [int] * 3)):
+        wrong = ["data"]
+    if not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
+        wrong = ["data"]
+    if wrong:
+        raise _damaged(path, f"its `{wrong[0]}` is not what it should be")
+
+
+@contextmanager
+def as_written(path: str | PathLike[str]) -> Iterator[None]:
+    """While it lasts, what is read of a checkpoint is taken to be as lit_gen writes it.
+
+    Raises:
+        UserError: It is not: something is missing in it, or of another kind.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _damaged(path: str | PathLike[str], reason: str) -> UserError:
+    return UserError(
+        f"{path} is damaged, or no checkpoint of lit_gen ({reason}).\nName a file that it wrote whole, e.g. last.ckpt."
+    )

@@ -23,6 +23,7 @@ from lit_gen.callbacks.run_record import RunRecord
 from lit_gen.callbacks.sync_ranks import SyncRanks
 from lit_gen.callbacks.throughput import Throughput
 from lit_gen.checkpoint import read
+from lit_gen.blame import restored, unbuildable
 from lit_gen.config_errors import check_files, explain
 from lit_gen.console import closing_lines, shortened, without_chatter
 from lit_gen.errors import UserError
@@ -34,7 +35,7 @@ from lit_gen.metrics.runs import report_folder
 from lit_gen.networks.from_checkpoint import FromCheckpoint
 from lit_gen.packages import limited_imports
 from lit_gen.rooms import import_rooms
-from lit_gen.run_folder import Record, Run, existing_checkpoint, make_run, new_folder, newest
+from lit_gen.run_folder import Record, Run, check_links, existing_checkpoint, make_run, new_folder, newest
 from lit_gen.shortcuts import follow_data, put_source
 from lit_gen.structure import recorded
 from lit_gen.yaml_files import MODE
@@ -125,6 +126,15 @@ class LitGenCLI(LightningCLI):
         classes = (self.settings.model.class_path, self.settings.data.class_path)
         return "_".join(path.rpartition(".")[2].lower() for path in classes)
 
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except Exception as error:
+            mistake = unbuildable(error)
+            if mistake is None:
+                raise
+            raise mistake from error
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer")
         self._refuse_automatic_options(given)
@@ -202,6 +212,7 @@ class LitGenCLI(LightningCLI):
                 )
         own = checkpoint is not None and Record.read(checkpoint.parent) is not None
         folder = checkpoint.parent if own else new_folder(root, self.experiment)
+        check_links(folder)
         if not fit:
             folder /= report_folder(checkpoint, "val" if self.subcommand == "validate" else "test").name
         return make_run(folder, checkpoint)
@@ -251,6 +262,11 @@ class LitGenCLI(LightningCLI):
                 raise UserError(
                     f"{self.run.checkpoint} holds optimizers with other groups of parameters, expected those of this "
                     "run.\nResume with the Phases and LayerRates that it began with."
+                ) from error
+            if self.run.checkpoint and restored(error):
+                raise UserError(
+                    f"{self.run.checkpoint} holds a state that this run cannot be brought back to "
+                    f"({type(error).__name__}: {error}).\nResume from another one, with the configuration of its run."
                 ) from error
             raise
 

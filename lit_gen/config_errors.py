@@ -150,7 +150,9 @@ def _not_importable(key: str, found: re.Match[str], message: str) -> str:
 
 
 def _not_allowed(key: str, found: re.Match[str], message: str) -> str:
-    return f"{key}: found {found[1]}. {refusal(found[1])}{_hint(found[1])}"
+    name = found[1].rpartition(".")[2]
+    ours = f" A {name} of our own goes by the bare name: {name}." if name in _known_names() else ""
+    return f"{key or 'The command line'}: found {found[1]}.{ours} {refusal(found[1])}"
 
 
 def _hint(class_path: str) -> str:

@@ -18,7 +18,7 @@ GROUND = {
     *("errors", "sampling", "pictures", "progress", "agreement", "image_pool", "mixture"),
     *("selection", "checkpoint", "run_folder", "loggers", "rooms", "paths", "fetch", "spectral", "structure"),
     *("freezing", "param_groups", "fronts", "feature_store", "ranks", "transforms", "files", "pages", "shortcuts"),
-    *("crops", "duplicates", "contact_sheet", "packages", "yaml_files", "links"),
+    *("crops", "duplicates", "contact_sheet", "packages", "yaml_files", "checkpoint_content"),
 }
 MAY_IMPORT = {
     "networks": {"networks"},

@@ -100,7 +100,7 @@ def check_keys(where: str, given: Any, known_keys: set[str], needed: Collection[
 
 
 def check_classes(where: str, node: Any) -> None:
-    """Refuses a bare class name that there is not, or a package that is not allowed: hours would be spent on other cells before that one fails."""
+    """Refuses a class that there is not, or may not be imported: hours would go by before its cell fails."""
     if isinstance(node, list):
         for item in node:
             check_classes(where, item)
