@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lit_gen.checkpoint_content import check_content, check_entries, check_zip
+from lit_gen.checkpoint_content import RECIPES, check_content, check_entries, check_zip
 from lit_gen.errors import UserError, nearest
 from lit_gen.fronts import weights_follow
 from lit_gen.packages import check_recipe, import_class, limited_imports
@@ -25,6 +25,8 @@ from lit_gen.sampling import add_average, averaged, is_augmentation
 warnings.filterwarnings("ignore", message=".*is already saved during checkpointing.*")
 # Networks with parametrized layers: built in Python they get a recipe from their attributes, in `record`.
 warnings.filterwarnings("ignore", message=".*removed from hparams because it cannot be pickled.*")
+# Of a file that torch did not write, whose message says so.
+warnings.filterwarnings("ignore", message="Detected pickle protocol.*")
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 
 
@@ -110,7 +112,6 @@ def load_model(path: str | PathLike[str], device: str = "cpu") -> LightningModul
         )
     import_rooms()
     model_class = import_class(recipe["_class_path"], path, LightningModule)
-    check_recipe(recipe, path)
     try:
         with weights_follow(), limited_imports():
             if "base" in checkpoint:
@@ -145,7 +146,8 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
     """The raw checkpoint, memory-mapped and without running pickled code.
 
     Raises:
-        UserError: No such file, or not a checkpoint that loads with `weights_only=True`.
+        UserError: No such file, not a checkpoint that loads with `weights_only=True`, or one whose recipes name classes
+            of packages that are not allowed.
     """
     if not Path(path).is_file():
         raise UserError(f"No checkpoint at {path}.\nRuns keep theirs at checkpoints/<experiment>/<run id>/last.ckpt.")
@@ -153,6 +155,8 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} holds no Lightning checkpoint: a dict with `state_dict` was expected.")
     check_entries(checkpoint, path)
+    for recipe in RECIPES:
+        check_recipe(checkpoint.get(recipe), path)
     return checkpoint
 
 
@@ -210,7 +214,6 @@ def load_data(path: str | PathLike[str]) -> LightningDataModule:
         raise UserError(f"{path} does not say which data it was trained on.")
     import_rooms()
     data_class = import_class(recipe["_class_path"], path, LightningDataModule)
-    check_recipe(recipe, path)
     try:
         with limited_imports():
             return data_class.load_from_checkpoint(path, weights_only=True)

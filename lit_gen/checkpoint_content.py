@@ -16,8 +16,9 @@ from lit_gen.errors import UserError
 DEEPEST = 100  # levels of dicts and lists in each other
 MOST = 1_000_000  # entries, each counted as often as it is found
 # The kinds of the entries that are read here; what a file does not have is nothing to complain about.
+RECIPES = ("hyper_parameters", "datamodule_hyper_parameters")
 KINDS: dict[str, type] = {
-    **dict.fromkeys(("state_dict", "hyper_parameters", "datamodule_hyper_parameters", "data", "run"), dict),
+    **dict.fromkeys((*RECIPES, "state_dict", "data", "run"), dict),
     **dict.fromkeys(("metrics", "borrowed"), dict),
     **dict.fromkeys(("lineage", "base", "left_out"), list),
     "images_seen": int,
@@ -75,14 +76,21 @@ def check_entries(checkpoint: dict[str, Any], path: str | PathLike[str]) -> None
     wrong = [key for key, kind in KINDS.items() if not isinstance(checkpoint.get(key, kind()), kind)]
     if not wrong and not all(isinstance(key, str) for key in checkpoint["state_dict"]):
         wrong = ["state_dict"]
-    data = {} if wrong else checkpoint.get("data", {})
-    shape, names = data.get("image_shape"), data.get("class_names", [])
-    if not (shape is None or (isinstance(shape, list | tuple) and [type(size) for size in shape] == [int] * 3)):
-        wrong = ["data"]
-    if not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
-        wrong = ["data"]
+    if not wrong:
+        data, recipes = checkpoint.get("data", {}), [checkpoint.get(key, {}) for key in RECIPES]
+        shape, names = data.get("image_shape"), data.get("class_names", [])
+        plain = {
+            "data": (shape is None or _all_of(int, shape)) and _all_of(str, names),
+            "hyper_parameters": all(isinstance(recipe.get("_class_path", ""), str) for recipe in recipes),
+            "lineage": _all_of(dict, checkpoint.get("lineage", [])),
+        }
+        wrong = [key for key, right in plain.items() if not right]
     if wrong:
         raise _damaged(path, f"its `{wrong[0]}` is not what it should be")
+
+
+def _all_of(kind: type, items: Any) -> bool:
+    return isinstance(items, list | tuple) and all(isinstance(item, kind) for item in items)
 
 
 @contextmanager

@@ -64,6 +64,6 @@ def check_recipe(recipe: Any, path: str | PathLike[str]) -> None:
     """
     for item in recipe.values() if isinstance(recipe, dict) else recipe if isinstance(recipe, list | tuple) else ():
         check_recipe(item, path)
-    named = recipe.get("class_path") if isinstance(recipe, dict) else None
-    if isinstance(named, str) and "." in named:
-        check_allowed(named, str(path))
+    for key in ("class_path", "_class_path", "_instantiator") if isinstance(recipe, dict) else ():
+        if isinstance(named := recipe.get(key), str) and "." in named:
+            check_allowed(named, str(path))
