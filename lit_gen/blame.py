@@ -24,9 +24,9 @@ def unbuildable(error: BaseException) -> UserError | None:
     built = [place for place, frame in enumerate(frames) if "/jsonargparse/" in frame.f_code.co_filename]
     for frame in frames[built[-1] + 1 if built else 0 :]:
         if frame.f_code.co_name == "__init__" and "self" in frame.f_locals:
-            reason = str(error).strip().splitlines() or [""]
+            name, reason = type(frame.f_locals["self"]).__name__, str(error).strip().splitlines() or [""]
             return UserError(
-                f"{type(frame.f_locals['self']).__name__} cannot be made of these settings: {reason[0]} ({type(error).__name__})."
+                f"{name} cannot be made of these settings: {reason[0]} ({type(error).__name__})."
                 f"\nFound {_settings(frame) or 'no settings'}."
             )
     return None

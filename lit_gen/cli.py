@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import datamodules.paths
 from lit_gen import processes
+from lit_gen.blame import restored, unbuildable
 from lit_gen.callbacks.evaluation import Evaluation
 from lit_gen.callbacks.image_progress_bar import ImageProgressBar
 from lit_gen.callbacks.last_checkpoint import LastCheckpoint
@@ -23,7 +24,6 @@ from lit_gen.callbacks.run_record import RunRecord
 from lit_gen.callbacks.sync_ranks import SyncRanks
 from lit_gen.callbacks.throughput import Throughput
 from lit_gen.checkpoint import read
-from lit_gen.blame import restored, unbuildable
 from lit_gen.config_errors import check_files, explain
 from lit_gen.console import closing_lines, shortened, without_chatter
 from lit_gen.errors import UserError

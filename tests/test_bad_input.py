@@ -14,7 +14,10 @@ MISTAKES = {
     "unknown class": (["--model.generator=DCGANGenertor"], ["model.generator", 'Did you mean "DCGANGenerator"?']),
     "class for another key": (["--data=GAN"], ["data", "GAN exists, but not for this key"]),
     "class path that is no model": (["--model=torch.nn.Linear"], ["torch.nn.Linear is no LightningModule"]),
-    "module that does not exist": (["--model=lit_gen.nomodule.GAN"], ["lit_gen.nomodule.GAN cannot be imported", '"GAN"?']),
+    "module that does not exist": (
+        ["--model=lit_gen.nomodule.GAN"],
+        ["lit_gen.nomodule.GAN cannot be imported", '"GAN"?'],
+    ),
     "class of another package": (["--model=foreign.GAN"], ["found foreign.GAN", "--allow foreign", "A GAN of our own"]),
     "labels for a model without": (
         ["--data.labels=true"],

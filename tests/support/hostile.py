@@ -239,7 +239,8 @@ def laughs(levels: int = 9) -> str:
 
 YAMLS = {
     "billion laughs": laughs(),
-    "merges that double": "a0: &a0 {k: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n" for n in range(1, 9)),
+    "merges that double": "a0: &a0 {k: 1}\n"
+    + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n" for n in range(1, 9)),
     "anchor that holds itself": "model: &m {class_path: GAN, init_args: *m}\n",
     "lists in lists": "model: " + "[" * 20_000 + "\n",
     "Python object": "model: !!python/object/apply:os.system ['touch ran']\n",

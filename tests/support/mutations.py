@@ -11,7 +11,18 @@ Place = tuple[Any, Any]  # a dict or list, and the key or index in it
 
 HUGE = (10**9, 2**31, 2**63, 10**18, 10**40, 1e30, 1e308, float("inf"))
 TYPES = ("words", "", [1, 2], [], {"a": 1}, {}, 1.5, 7, True, "nan", {"class_path": "GAN"}, [[["x"]]])
-STRANGE = ("größe", "猫", "\u202eback", "a\x00b", "e\u0301", "\ufeff", "😀" * 50, "a/../..", "%s{x}$HOME`id`", "\x1b[2J")
+STRANGE = (
+    "größe",
+    "猫",
+    "\u202eback",
+    "a\x00b",
+    "e\u0301",
+    "\ufeff",
+    "😀" * 50,
+    "a/../..",
+    "%s{x}$HOME`id`",
+    "\x1b[2J",
+)
 
 
 def places(node: Any) -> Iterator[Place]:
@@ -30,7 +41,9 @@ def dropped(draw: Random, config: Any) -> str:
 
 def misspelt(draw: Random, config: Any) -> str:
     """Two letters of a key, or of a name, are swapped, or one is doubled."""
-    holder, key = draw.choice([one for one in places(config) if isinstance(one[1], str) or isinstance(one[0][one[1]], str)])
+    holder, key = draw.choice(
+        [one for one in places(config) if isinstance(one[1], str) or isinstance(one[0][one[1]], str)]
+    )
     value = holder[key]
     if isinstance(value, str) and (isinstance(key, int) or draw.random() < 0.5):
         holder[key] = _misspelt(draw, value)
