@@ -100,6 +100,9 @@ class LitGenCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Lightning would let a checkpoint's hyper-parameters override --model.*; the config and the line rule here."""
         self.settings = self.config[self.config.subcommand]
+        for part in ("trainer", "model", "data"):
+            if self.settings.get(part) is None:
+                raise UserError(f"{part} is null, expected its settings. Leave the line out, or type --{part}.help.")
         seed = self.settings.seed_everything
         if not isinstance(seed, bool) and not 0 <= seed < 2**32:
             raise UserError(f"seed_everything is {seed}, expected 0 to {2**32 - 1}. Type --seed_everything 0.")
@@ -185,6 +188,9 @@ class LitGenCLI(LightningCLI):
         root = Path(given["default_root_dir"] or "checkpoints").absolute()
         if not is_plain_name(self.experiment):
             raise UserError(f"--experiment {self.experiment} is no plain folder name. Type one such as thin_digits.")
+        for part in ("trainer", "model", "data"):
+            if self.settings.get(part) is None:
+                raise UserError(f"{part} is null, expected its settings. Leave the line out, or type --{part}.help.")
         seed = self.settings.seed_everything
         wanted = self.settings.get("ckpt_path")
         fit = self.subcommand == "fit"

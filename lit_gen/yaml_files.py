@@ -10,6 +10,8 @@ from jsonargparse import get_loader, set_loader
 
 LARGEST = 2_000_000  # characters
 DEEPEST = 60  # levels
+LONGEST = 100  # objects in a list, each of which takes a while to check
+LONGEST_OF_ALL = 2_000  # items of any kind
 MOST = 100_000  # nodes, each counted as often as an alias repeats it
 MODE = "bounded_yaml"
 
@@ -68,6 +70,14 @@ def _size(node: yaml.Node | None, known: dict[int, int], depth: int) -> int:
         raise yaml.YAMLError("it holds itself, by an anchor")
     if id(node) not in known:
         known[id(node)] = 0
+        if isinstance(node, yaml.SequenceNode):
+            objects = sum(isinstance(item, yaml.MappingNode) for item in node.value)
+            if len(node.value) > LONGEST_OF_ALL:
+                raise yaml.YAMLError(
+                    f"it has a list of {len(node.value):,} items, expected {LONGEST_OF_ALL:,} at the most"
+                )
+            if objects > LONGEST:
+                raise yaml.YAMLError(f"it has a list of {objects:,} objects, expected {LONGEST} at the most")
         inside = node.value if isinstance(node, yaml.CollectionNode) else []
         parts = [part for item in inside for part in (item if isinstance(item, tuple) else (item,))]
         known[id(node)] = 1 + sum(_size(part, known, depth + 1) for part in parts)

@@ -77,7 +77,7 @@ def checkpoints(folder: Path, good: Path, outside: Path) -> dict[str, Path]:
         "foreign network by its name alone": changed(state, "generator", "foreign.Net"),
         "network that is no network": changed(state, "generator", {"class_path": "torch.os.system"}),
         "foreign instantiator": changed(state, "_instantiator", "foreign.Net"),
-        "network of a size that there is not": changed(state, "generator", huge(state["hyper_parameters"])),
+        "giant network": changed(state, "generator", huge(state["hyper_parameters"])),
     }
     made = {name: folder / f"{name}.ckpt" for name in held}
     for name, content in held.items():
