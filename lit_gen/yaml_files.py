@@ -11,7 +11,7 @@ from jsonargparse import get_loader, set_loader
 LARGEST = 2_000_000  # characters
 DEEPEST = 60  # levels
 LONGEST = 100  # objects in a list, each of which takes a while to check
-LONGEST_OF_ALL = 2_000  # items of any kind
+LONGEST_OF_ALL = 1_000  # items of any kind
 MOST = 100_000  # nodes, each counted as often as an alias repeats it
 MODE = "bounded_yaml"
 

@@ -25,6 +25,7 @@ from lit_gen.errors import UserError
 
 EXPERIMENTS = sorted((REPOSITORY / "experiments").glob("*.yaml"))
 SUITE, LONG = 300, 300  # mutations of all kinds in the ordinary suite; of each kind in the long run
+SOURCES = ("cgan_digits_0to4", "gan_digits_0to4", "gan_dogs", "gan_dogs_projected", "gan_pets_dogs", "vae_digits_0to4")
 MEMORY = 4 * 2**30  # bytes beyond what importing torch takes
 
 
@@ -101,12 +102,18 @@ def test_every_kind_changes_a_configuration() -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with small data of every kind that the experiments name."""
+    """A folder with small data of every kind that the experiments name, and with runs of their sources."""
     with pytest.MonkeyPatch.context() as patch:
+        folder = offline(tmp_path_factory.mktemp("project"), patch)
+        patch.chdir(folder)
+        for source in (file for file in EXPERIMENTS if file.stem in SOURCES):
+            config = folder / source.name
+            config.write_text(yaml.safe_dump(small(settings(source)), sort_keys=False))
+            main(["fit", f"--config={config}", "--model.max_images=8", "--trainer.limit_val_batches=1"])
         patch.setattr(LitGenCLI, "_loggers", lambda self: [])
         callbacks = LitGenCLI._callbacks
         patch.setattr(LitGenCLI, "_callbacks", lambda self, *args: [*callbacks(self, *args), Started()])
-        yield offline(tmp_path_factory.mktemp("project"), patch)
+        yield folder
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def huge(draw: Random, config: Any) -> str:
     holder, key = draw.choice([one for one in places(config) if not isinstance(one[0][one[1]], dict)])
     value = holder[key]
     if isinstance(value, list):
-        holder[key] = value * 1000
+        holder[key] = value * 1100
     else:
         holder[key] = value * 10_000 if isinstance(value, str) and value else draw.choice(HUGE)
     return f"{key}: {str(holder[key])[:40]}"
