@@ -32,6 +32,12 @@ def unbuildable(error: BaseException) -> UserError | None:
     return None
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether there was not memory enough, on a processor or on a GPU."""
+    words = ("can't allocate memory", "out of memory", "Storage size calculation overflowed", "Unable to allocate")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
 def restored(error: BaseException) -> bool:
     """Whether an error came up while Lightning brought a checkpoint's state back."""
     return any("checkpoint_connector" in frame.f_code.co_filename for frame in _frames(error))

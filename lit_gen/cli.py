@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import datamodules.paths
 from lit_gen import processes
-from lit_gen.blame import restored, unbuildable
+from lit_gen.blame import out_of_memory, restored, unbuildable
 from lit_gen.callbacks.evaluation import Evaluation
 from lit_gen.callbacks.image_progress_bar import ImageProgressBar
 from lit_gen.callbacks.last_checkpoint import LastCheckpoint
@@ -268,6 +268,11 @@ class LitGenCLI(LightningCLI):
                 raise UserError(
                     f"{self.run.checkpoint} holds optimizers with other groups of parameters, expected those of this "
                     "run.\nResume with the Phases and LayerRates that it began with."
+                ) from error
+            if out_of_memory(error):
+                raise UserError(
+                    f"There is not memory enough for this ({str(error).splitlines()[0] if str(error) else 'none left'})."
+                    "\nType a smaller --data.batch_size, or smaller networks and images."
                 ) from error
             if self.run.checkpoint and restored(error):
                 raise UserError(
