@@ -16,16 +16,24 @@ def find_input(path: str | Path) -> Path:
     Returns:
         The first place that exists; where none does, the one in the current directory, for the caller to report.
     """
-    path = Path(path).expanduser()
+    path = _expanded(path)
     places = [folder / path for folder in (Path.cwd(), *search_folders)]  # an absolute path wins over any folder
     return next((place for place in places if place.exists()), places[0])
 
 
 def places_searched(path: str | Path) -> str:
     """The places `find_input` looks at, for the message that nothing is there."""
-    path = Path(path).expanduser()
+    path = _expanded(path)
     folders = [] if path.is_absolute() else [Path.cwd(), *search_folders]
     return " and ".join(dict.fromkeys(str(folder / path) for folder in folders)) or str(path)
+
+
+def _expanded(path: str | Path) -> Path:
+    """With the home folder in the place of `~`; a user that there is not stays as it was typed, and is not found."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def cache_folder() -> Path:

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch.utils.data import Dataset
 
 from datamodules import memory_map
 from datamodules.base import ImageDataModule
 from datamodules.decoding import decode
 from datamodules.errors import UserError, nearest
+from datamodules.packages import check_allowed
 from datamodules.paths import cache_folder, find_input
 from datamodules.splits import TEST, TRAIN
 
@@ -34,7 +36,7 @@ class TorchvisionImages(ImageDataModule):
         """See ImageDataModule for the other options.
 
         Args:
-            dataset: A name in torchvision.datasets (`CIFAR10`) or the full path of a class that is used alike.
+            dataset: A name in torchvision.datasets (`CIFAR10`) or the full path of a Dataset that is used alike.
             root: Where the set is, or is downloaded to; a folder `torchvision` in the cache by default.
             train_arguments: Constructor arguments besides `train: true` or `split: train`, such as {split: letters}.
             test_arguments: What differs for the test set besides `train: false` or `split: test`; where torchvision has
@@ -129,6 +131,8 @@ def find_dataset(dataset: str) -> type:
     import torchvision
 
     module_name, _, name = dataset.rpartition(".")
+    if module_name:
+        check_allowed(dataset, "--data.dataset")
     try:
         module = importlib.import_module(module_name or "torchvision.datasets")
     except ImportError as error:
@@ -137,7 +141,7 @@ def find_dataset(dataset: str) -> type:
             "path such as torchvision.datasets.CIFAR10; correct --data.dataset."
         ) from error
     found = getattr(module, name, None)
-    if not inspect.isclass(found):
+    if not (inspect.isclass(found) and issubclass(found, Dataset)):
         known = [word for word in torchvision.datasets.__all__ if word not in ("VisionDataset", "DatasetFolder")]
         raise UserError(
             f"TorchvisionImages: there is no data set {dataset!r}.{nearest(name, known)} Expected a name in "

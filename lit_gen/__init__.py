@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "allow", "load"]
 
 
 def load(path: str | PathLike[str], device: str = "cpu", module: str | None = None) -> nn.Module:
@@ -29,9 +29,23 @@ def load(path: str | PathLike[str], device: str = "cpu", module: str | None = No
         The LightningModule; `load(path).sample(64, seed=0)` gives images (64, C, H, W) in [-1, 1] from its EMA weights.
 
     Raises:
-        UserError: The file is missing, is no checkpoint, names a class that is not importable here, or has no such
-            module.
+        UserError: The file is missing, is no checkpoint, names a class that is not importable here or of a package
+            that is not allowed, or has no such module.
     """
     from lit_gen.checkpoint import load_model, load_module
 
     return load_model(path, device) if module is None else load_module(path, module, device)
+
+
+def allow(*packages: str) -> None:
+    """Lets checkpoints name classes of your own packages, as `--allow` does on the command line.
+
+    Args:
+        packages: Names such as `my_package`; `__main__` is a notebook's own.
+
+    Raises:
+        UserError: It is no such name.
+    """
+    from datamodules.packages import allow
+
+    allow(*packages)

@@ -9,7 +9,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from datamodules.packages import taken_from
 from lit_gen.errors import UserError, nearest
+from lit_gen.files import printable
 from lit_gen.interruption import Interrupted, stops_raise
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -28,6 +30,7 @@ usage: python -m lit_gen COMMAND [options]
 Begin with      python -m lit_gen fit --config experiments/gan_mnist5k.yaml
 All options     python -m lit_gen fit --help
 One class       python -m lit_gen fit --model.help GAN
+Your classes    python -m lit_gen fit --config mine.yaml --allow my_package
 """
 
 
@@ -37,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     copied = "LIT_GEN_RUN" in os.environ  # one of the processes that Lightning starts beside the first
     try:
         with stops_raise():
-            run(args)
+            run(taken_from(args))
     except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Interrupted as stop:
@@ -57,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
 def say(message: object) -> None:
     """To standard error, once: every process of a run finds the same."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        sys.stderr.write(f"lit_gen: {message}\n")
+        sys.stderr.write(printable(f"lit_gen: {message}\n"))
 
 
 def run(args: list[str]) -> None:

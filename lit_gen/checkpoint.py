@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import io
 import warnings
@@ -16,15 +15,19 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lit_gen.checkpoint_content import RECIPES, check_content, check_entries, check_zip
 from lit_gen.checkpoint_file import refuse_damaged
 from lit_gen.errors import UserError, nearest
 from lit_gen.fronts import weights_follow
+from lit_gen.packages import check_recipe, import_class, limited_imports
 from lit_gen.sampling import add_average, averaged, is_augmentation
 
 # The advice to leave networks out of the hyper-parameters would cost the recipe that rebuilds them.
 warnings.filterwarnings("ignore", message=".*is already saved during checkpointing.*")
 # Networks with parametrized layers: built in Python they get a recipe from their attributes, in `record`.
 warnings.filterwarnings("ignore", message=".*removed from hparams because it cannot be pickled.*")
+# Of a file that torch did not write, whose message says so.
+warnings.filterwarnings("ignore", message="Detected pickle protocol.*")
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 
 
@@ -111,12 +114,14 @@ def load_model(path: str | PathLike[str], device: str = "cpu") -> LightningModul
     import_rooms()
     model_class = import_class(recipe["_class_path"], path, LightningModule)
     try:
-        with weights_follow():
+        with weights_follow(), limited_imports():
             if "base" in checkpoint:
                 model = _load_adapted(model_class, checkpoint, path, device)
             else:
                 model = model_class.load_from_checkpoint(path, map_location=device, weights_only=True)
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # what a recipe asks of a constructor can fail in any way
         raise UserError(f"{path} could not be rebuilt as {recipe['_class_path']}:\n{error}") from error
     return model.eval()
 
@@ -142,7 +147,8 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
     """The raw checkpoint, memory-mapped and without running pickled code.
 
     Raises:
-        UserError: No such file, or not a checkpoint that loads with `weights_only=True`.
+        UserError: No such file, not a checkpoint that loads with `weights_only=True`, or one whose recipes name classes
+            of packages that are not allowed.
     """
     if not Path(path).is_file():
         raise UserError(f"No checkpoint at {path}.\nRuns keep theirs at checkpoints/<experiment>/<run id>/last.ckpt.")
@@ -150,6 +156,9 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
     checkpoint = load_file(path)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} holds no Lightning checkpoint: a dict with `state_dict` was expected.")
+    check_entries(checkpoint, path)
+    for recipe in RECIPES:
+        check_recipe(checkpoint.get(recipe), path)
     return checkpoint
 
 
@@ -165,7 +174,13 @@ def load_file(path: str | PathLike[str], asker: str | None = None, trust: bool =
         UserError: The file cannot be read, or holds code and is not trusted.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=not trust, mmap=zipfile.is_zipfile(path))
+        zipped = zipfile.is_zipfile(path)
+        if zipped and not trust:
+            check_zip(path)
+        held = torch.load(path, map_location="cpu", weights_only=not trust, mmap=zipped)
+        if not trust:
+            check_content(held, Path(path).stat().st_size)
+        return held
     except Exception as error:  # a foreign or damaged pickle can fail in any way
         size = f"{Path(path).stat().st_size:,} bytes"
         if "weights_only" not in str(error):
@@ -202,24 +217,12 @@ def load_data(path: str | PathLike[str]) -> LightningDataModule:
     import_rooms()
     data_class = import_class(recipe["_class_path"], path, LightningDataModule)
     try:
-        return data_class.load_from_checkpoint(path, weights_only=True)
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        with limited_imports():
+            return data_class.load_from_checkpoint(path, weights_only=True)
+    except UserError:
+        raise
+    except Exception as error:
         raise UserError(f"The data of {path} could not be set up as {recipe['_class_path']}:\n{error}") from error
-
-
-def import_class(class_path: str, path: str | PathLike[str], kind: type) -> type:
-    """The class that a checkpoint names, if it is of the kind that is wanted."""
-    module, _, name = class_path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"{path} was written by {class_path}, which cannot be imported here ({error}).\n"
-            "Run from the folder that holds this module, or put that folder on PYTHONPATH."
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, kind)):
-        raise UserError(f"{path} names {class_path}, which is no {kind.__name__}.")
-    return found
 
 
 def _class_path(of: type) -> str:

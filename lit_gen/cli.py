@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import datamodules.paths
 from lit_gen import processes, run_lock
+from lit_gen.blame import out_of_memory, restored, unbuildable
 from lit_gen.callbacks.divergence_watch import DivergenceWatch
 from lit_gen.callbacks.evaluation import Evaluation
 from lit_gen.callbacks.exact_resume import ExactResume
@@ -35,17 +36,22 @@ from lit_gen.loggers import MetricsCSV, WandbMode, WandbRun
 from lit_gen.metrics.report import REPORT, table
 from lit_gen.metrics.report_html import PAGE
 from lit_gen.networks.from_checkpoint import FromCheckpoint
+from lit_gen.packages import limited_imports
 from lit_gen.resuming import Wish, choose_run
 from lit_gen.rooms import import_rooms
 from lit_gen.run_folder import Run
 from lit_gen.shortcuts import follow_data, put_source
 from lit_gen.structure import recorded
+from lit_gen.yaml_files import MODE
 
 FROM_CHECKPOINT = f"{FromCheckpoint.__module__}.{FromCheckpoint.__qualname__}"
 
 
 class Parser(LightningArgumentParser):
     """Raises its errors; parsers of nested classes do so too, and only the whole chain can be explained."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"parser_mode": MODE, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise ArgumentError(None, message) from ex
@@ -98,6 +104,9 @@ class LitGenCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Lightning would let a checkpoint's hyper-parameters override --model.*; the config and the line rule here."""
         self.settings = self.config[self.config.subcommand]
+        for part in ("trainer", "model", "data"):
+            if self.settings.get(part) is None:
+                raise UserError(f"{part} is null, expected its settings. Leave the line out, or type --{part}.help.")
         seed = self.settings.seed_everything
         if not isinstance(seed, bool) and not 0 <= seed < 2**32:
             raise UserError(f"seed_everything is {seed}, expected 0 to {2**32 - 1}. Type --seed_everything 0.")
@@ -123,6 +132,15 @@ class LitGenCLI(LightningCLI):
     def _nameless(self) -> str:
         classes = (self.settings.model.class_path, self.settings.data.class_path)
         return "_".join(path.rpartition(".")[2].lower() for path in classes)
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except Exception as error:
+            mistake = unbuildable(error)
+            if mistake is None:
+                raise
+            raise mistake from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer")
@@ -174,6 +192,9 @@ class LitGenCLI(LightningCLI):
 
     def _choose_run(self, given: dict[str, Any]) -> Run:
         root = Path(given["default_root_dir"] or "checkpoints").absolute()
+        for part in ("trainer", "model", "data"):
+            if self.settings.get(part) is None:
+                raise UserError(f"{part} is null, expected its settings. Leave the line out, or type --{part}.help.")
         seed, checkpoint = self.settings.seed_everything, self.settings.get("ckpt_path")
         return choose_run(
             Wish(self.subcommand, root, self.experiment, seed, checkpoint, trial=bool(given["fast_dev_run"]))
@@ -227,6 +248,17 @@ class LitGenCLI(LightningCLI):
                 raise UserError(
                     f"{self.run.checkpoint} holds optimizers with other groups of parameters, expected those of this "
                     "run.\nResume with the Phases and LayerRates that it began with."
+                ) from error
+            if out_of_memory(error):
+                why = next(iter(str(error).splitlines()), "none left")
+                raise UserError(
+                    f"There is not memory enough for this ({why}).\nType a smaller --data.batch_size, or smaller "
+                    "networks and images."
+                ) from error
+            if self.run.checkpoint and restored(error):
+                raise UserError(
+                    f"{self.run.checkpoint} holds a state that this run cannot be brought back to "
+                    f"({type(error).__name__}: {error}).\nResume from another one, with the configuration of its run."
                 ) from error
             raise
 
@@ -308,7 +340,7 @@ def run_lightning(args: list[str], command_line: type[LitGenCLI] = LitGenCLI) ->
     """
     check_files(args)
     import_rooms()
-    with without_chatter():
+    with without_chatter(), limited_imports():
         try:
             return command_line(args)
         except MisconfigurationException as error:  # Lightning's own word for a user's mistake

@@ -11,6 +11,7 @@ from typing import Any
 from lit_gen.cli import Parser
 from lit_gen.config_errors import explain
 from lit_gen.errors import UserError
+from lit_gen.packages import limited_imports
 
 
 def run_function(function: Callable[..., Any], args: list[str]) -> None:
@@ -30,7 +31,8 @@ def run_function(function: Callable[..., Any], args: list[str]) -> None:
     parser.add_function_arguments(function, as_positional=False)
     unnamed, named = _apart(args) if many else ([], args)
     try:
-        settings = parser.parse_args(_with_values(named, function))
+        with limited_imports():
+            settings = parser.parse_args(_with_values(named, function))
     except ArgumentError as error:
         raise UserError(f"{function.__name__}: {explain(str(error))}") from error
     function(*unnamed, **settings.as_dict())

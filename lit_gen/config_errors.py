@@ -10,7 +10,9 @@ from pathlib import Path
 import yaml
 
 from lit_gen.errors import UserError, nearest
+from lit_gen.packages import refusal
 from lit_gen.rooms import classes_of, import_rooms
+from lit_gen.yaml_files import read_yaml
 
 # Alternatives of a union that say nothing about the mistake.
 NOISE = ("Expected a <class 'NoneType'>", "Expected a path but")
@@ -34,8 +36,10 @@ def check_files(args: list[str]) -> None:
             example = "experiments/gan_mnist5k.yaml"
             raise UserError(f"No config file at {value}. Type --config PATH with a YAML file, e.g. {example}")
         try:
-            found = yaml.safe_load(Path(value).read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            found = read_yaml(Path(value))
+        except OSError as error:
+            raise UserError(f"{value} cannot be read ({error.strerror}). Name a file that you may read.") from error
+        except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
             raise UserError(f"{value} is not valid YAML{where}: {getattr(error, 'problem', None) or error}") from error
@@ -145,6 +149,12 @@ def _not_importable(key: str, found: re.Match[str], message: str) -> str:
     )
 
 
+def _not_allowed(key: str, found: re.Match[str], message: str) -> str:
+    name = found[1].rpartition(".")[2]
+    ours = f" A {name} of our own goes by the bare name: {name}." if name in _known_names() else ""
+    return f"{key or 'The command line'}: found {found[1]}.{ours} {refusal(found[1])}"
+
+
 def _hint(class_path: str) -> str:
     return nearest(class_path.rpartition(".")[2], _known_names())
 
@@ -161,6 +171,7 @@ def _no_subclass(key: str, found: re.Match[str], message: str) -> str:
 
 
 SAYINGS = (
+    (r"Importing '(\S+)' is not allowed", _not_allowed),
     (r"arguments are required: (.*)", _missing),
     (r"Expected a dot import path string: (\S+)", _unknown_class),
     (r"Option '(.+)' is not accepted", _unknown_option),

@@ -50,6 +50,23 @@ def writable_folder(folder: str | Path, called: str = "The folder") -> Path:
     return folder
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether a name stays inside the folder that it is put into."""
+    return name not in ("", ".", "..") and Path(name).name == name and name.isprintable() and len(name.encode()) < 200
+
+
+def printable(text: str) -> str:
+    """A text of which a terminal obeys nothing: what steers it, as names in a foreign file may, stands as `\\x1b`."""
+    return "".join(one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text)
+
+
+def unlinked(path: Path) -> Path:
+    """The place of a file to write; a link there goes, so that nothing is written where it leads."""
+    if path.is_symlink():
+        path.unlink()
+    return path
+
+
 @contextmanager
 def whole_folder(target: Path, called: str) -> Iterator[Path]:
     """A folder that becomes `target`, which is new or empty, at the end; after an error all is as it was before.

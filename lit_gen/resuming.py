@@ -11,9 +11,10 @@ from lit_gen import run_lock, slurm
 from lit_gen.checkpoint import read
 from lit_gen.checkpoint_file import readable
 from lit_gen.errors import UserError
+from lit_gen.files import is_plain_name
 from lit_gen.metrics.runs import report_folder
 from lit_gen.paths import find_input
-from lit_gen.run_folder import Record, Run, existing_checkpoint, make_run, new_folder, newest
+from lit_gen.run_folder import Record, Run, check_links, existing_checkpoint, make_run, new_folder, newest
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def choose_run(wish: Wish) -> Run:
     Raises:
         UserError: There is no such checkpoint, it cannot be read, or another process trains this run.
     """
-    if Path(wish.experiment).name != wish.experiment:
+    if not is_plain_name(wish.experiment):
         raise UserError(f"--experiment {wish.experiment} is no plain folder name. Type one such as thin_digits.")
     checkpoint = _checkpoint(wish)
     if not wish.fit and checkpoint is None:
@@ -56,6 +57,7 @@ def choose_run(wish: Wish) -> Run:
         _check(wish, checkpoint)
     own = checkpoint is not None and Record.read(checkpoint.parent) is not None
     folder = checkpoint.parent if own else new_folder(wish.root, wish.experiment)
+    check_links(folder)
     if not wish.fit:
         folder /= report_folder(checkpoint, "val" if wish.subcommand == "validate" else "test").name
     run = make_run(folder, checkpoint)

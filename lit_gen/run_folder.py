@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 from contextlib import suppress
@@ -53,7 +54,7 @@ class Record:
         """The record of a folder, or None where there is none that can be read."""
         try:
             return Record(**json.loads((folder / RECORD).read_text()))
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
 
     def write(self, folder: Path) -> None:
@@ -77,6 +78,22 @@ def make_run(folder: Path, checkpoint: Path | None) -> Run:
             "folder that you may write."
         ) from error
     return Run(str(folder), str(checkpoint) if checkpoint else None, fresh, fresh_root)
+
+
+def check_links(folder: Path) -> None:
+    """Refuses a run's folder in which a link leads out: what a run writes is to stay in it.
+
+    Raises:
+        UserError: Naming the link.
+    """
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in [*folders, *files]):
+            if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+                raise UserError(
+                    f"{path} is a link that leads out of the run's folder, to {path.resolve()}, and a run writes only "
+                    "into its own.\nRemove the link, or put there what it leads to."
+                )
+        folders[:] = [name for name in folders if name != "wandb"]  # it links to its own logs in the user's cache
 
 
 def new_folder(root: Path, experiment: str) -> Path:

@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from lit_gen.checkpoint import import_class, read
+from lit_gen.checkpoint import read
 from lit_gen.errors import UserError, nearest
 from lit_gen.fetch import local_copy
+from lit_gen.packages import import_class
 
 ASKER = "FromCheckpoint"
 

@@ -17,6 +17,7 @@ from common import GAN_MNIST, TINY, newest_run
 from two_ranks import TwoRanks
 from warm import Warm
 
+import lit_gen
 from lit_gen.__main__ import main
 
 
@@ -36,6 +37,7 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
                 handler.setStream(sys.__stderr__)  # not the one that pytest had put in its place
     for name in ("LOCAL_RANK", "WORLD_SIZE", "LIT_GEN_RUN"):
         patch.delenv(name, raising=False)
+    lit_gen.allow("tiny_extractor", "spies")  # as a user would allow classes of their own
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     yield
     patch.undo()

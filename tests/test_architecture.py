@@ -18,8 +18,8 @@ GROUND = {
     *("errors", "sampling", "pictures", "progress", "agreement", "image_pool", "mixture"),
     *("selection", "checkpoint", "run_folder", "loggers", "rooms", "paths", "fetch", "spectral", "structure"),
     *("freezing", "param_groups", "fronts", "feature_store", "ranks", "transforms", "files", "pages", "shortcuts"),
-    *("crops", "duplicates", "contact_sheet", "random_streams"),
-    *("checkpoint_file", "interruption", "slurm", "console"),
+    *("crops", "duplicates", "contact_sheet", "random_streams", "packages", "yaml_files"),
+    *("checkpoint_file", "checkpoint_content", "interruption", "slurm", "console"),
 }
 MAY_IMPORT = {
     "networks": {"networks"},

@@ -13,8 +13,12 @@ from lit_gen.run_folder import Record
 MISTAKES = {
     "unknown class": (["--model.generator=DCGANGenertor"], ["model.generator", 'Did you mean "DCGANGenerator"?']),
     "class for another key": (["--data=GAN"], ["data", "GAN exists, but not for this key"]),
-    "class path that is no model": (["--model=os.system"], ["os.system is no LightningModule"]),
-    "module that does not exist": (["--model=nomodule.GAN"], ["No module named 'nomodule'"]),
+    "class path that is no model": (["--model=torch.nn.Linear"], ["torch.nn.Linear is no LightningModule"]),
+    "module that does not exist": (
+        ["--model=lit_gen.nomodule.GAN"],
+        ["lit_gen.nomodule.GAN cannot be imported", '"GAN"?'],
+    ),
+    "class of another package": (["--model=foreign.GAN"], ["found foreign.GAN", "--allow foreign", "A GAN of our own"]),
     "labels for a model without": (
         ["--data.labels=true"],
         ["hold labels", "--data.labels", "ConditionalGAN"],

@@ -16,7 +16,7 @@ from makers import make_cifar10, make_pets, make_photos, make_wheel, trust
 import lit_gen
 from datamodules import animal_silhouettes
 from lit_gen.__main__ import main
-from lit_gen.checkpoint import import_class
+from lit_gen.packages import import_class
 
 EXPERIMENTS = sorted((REPOSITORY / "experiments").glob("*.yaml"))  # benchmarks/ below it name these
 

@@ -11,6 +11,8 @@ from lightning.pytorch import callbacks
 
 from lit_gen.benchmark.code import classes
 from lit_gen.errors import UserError, nearest
+from lit_gen.files import is_plain_name
+from lit_gen.packages import check_allowed
 
 KEYS = {"name", "data", "sources", "methods", "measure", "baselines", "untouched", "clock", "runs"}
 METHOD_KEYS = {"experiment", "source", "trains", "with"}
@@ -30,7 +32,12 @@ def check_file(path: str, told: Any) -> None:
     check_keys(path, told, KEYS, {"data", "methods", "measure", "baselines", "runs"})
     check_keys(f"{path}: measure", told["measure"], MEASURE_KEYS)
     known(f"{path}: clock", told.get("clock", "wall"), ("wall", "processor"))
+    if not is_plain_name(str(told.get("name", "plain"))):
+        raise UserError(f"benchmark: {path}: found name: {told['name']!r}, expected a plain folder name.\n{EXAMPLE}")
     for part in ("data", "methods", "sources"):
+        for name in told.get(part) if isinstance(told.get(part), dict) else ():
+            if not is_plain_name(str(name)):
+                raise UserError(f"benchmark: {path}: {part}: {name!r} is no plain folder name.\n{EXAMPLE}")
         if not isinstance(told.get(part) or {}, dict) or (part != "sources" and not told[part]):
             raise UserError(
                 f"benchmark: {path}: found {part}: {told[part]!r}, expected names with settings.\n{EXAMPLE}"
@@ -93,7 +100,7 @@ def check_keys(where: str, given: Any, known_keys: set[str], needed: Collection[
 
 
 def check_classes(where: str, node: Any) -> None:
-    """Refuses a bare class name that there is not: hours would be spent on other cells before that one fails."""
+    """Refuses a class that there is not, or may not be imported: hours would go by before its cell fails."""
     if isinstance(node, list):
         for item in node:
             check_classes(where, item)
@@ -101,6 +108,8 @@ def check_classes(where: str, node: Any) -> None:
         name = node.get("class_path")
         if isinstance(name, str) and "." not in name:
             known(f"{where}: class_path", name, nameable())
+        elif isinstance(name, str):
+            check_allowed(name, where)
         for value in node.values():
             check_classes(where, value)
 

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from lit_gen.packages import extended
+
 PATIENCE = 20  # seconds that a process has to end by itself
 TOLD = 3  # last lines of a log in a message
 
@@ -38,7 +40,8 @@ class Children:
         """
         # Spinning threads would halve the speed of whatever runs beside them.
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "PASSIVE"}
-        typed = [sys.executable, "-m", "lit_gen", command, *arguments, "--trainer.enable_progress_bar=false"]
+        allowed = [f"--allow={package}" for package in extended]
+        typed = [sys.executable, "-m", "lit_gen", command, *arguments, *allowed, "--trainer.enable_progress_bar=false"]
         log = folder / f"{command}.log"
         with log.open("w") as out:
             with self.beginning:

@@ -12,6 +12,7 @@ import yaml
 from lit_gen.benchmark.checks import check_classes
 from lit_gen.errors import UserError
 from lit_gen.paths import find_input
+from lit_gen.yaml_files import load_yaml
 
 
 def config_of(
@@ -61,7 +62,10 @@ def read_experiment(file: Path, name: str) -> dict[str, Any]:
     """The settings of an experiment, which a benchmark file names by its path from the project or from itself."""
     for path in (file.parent / name, find_input(name)):
         if path.is_file():
-            return deepcopy(parsed(path.read_text(encoding="utf-8")))
+            try:
+                return deepcopy(parsed(path.read_text(encoding="utf-8")))
+            except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+                raise UserError(f"benchmark: {path} is no YAML of an experiment: {error}") from error
     raise UserError(
         f"benchmark: {file} names the experiment {name}, and there is no such file.\nName it as it lies beside the "
         "benchmark file, such as ../gan_cats_scratch.yaml."
@@ -70,8 +74,16 @@ def read_experiment(file: Path, name: str) -> dict[str, Any]:
 
 @cache
 def parsed(text: str) -> dict[str, Any]:
-    """The settings of a YAML; many cells share one."""
-    return yaml.safe_load(text)
+    """The settings of an experiment; many cells share one.
+
+    Raises:
+        yaml.YAMLError: They are none.
+    """
+    found = load_yaml(text)
+    if not all(isinstance(found, dict) and isinstance(found.get(key), dict) for key in ("model", "data", "trainer")):
+        raise yaml.YAMLError("`model`, `data` and `trainer` were expected, with settings")
+    found["model"].setdefault("init_args", {})
+    return found
 
 
 def with_callbacks(callbacks: list[dict[str, Any]], changes: dict[str, dict[str, Any] | None]) -> list[dict[str, Any]]:

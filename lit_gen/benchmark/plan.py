@@ -17,6 +17,7 @@ from lit_gen.benchmark.config import config_of
 from lit_gen.errors import UserError
 from lit_gen.fetch import sha256
 from lit_gen.paths import find_input
+from lit_gen.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ def read_plan(path: str) -> Plan:
     if not file.is_file():
         raise UserError(f"benchmark: there is no file {path}.\nType experiments/benchmarks/few_cats.yaml, say.")
     try:
-        told = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        told = read_yaml(file)
+    except (yaml.YAMLError, OSError) as error:
         raise UserError(f"benchmark: {path} is no YAML that can be read: {error}") from error
     check_file(path, told)
     sources = {name: source_of(file, name, one, told) for name, one in (told.get("sources") or {}).items()}

@@ -6,6 +6,8 @@ import json as to_json
 from collections.abc import Iterator
 from typing import Any
 
+from lit_gen.checkpoint_content import as_written
+from lit_gen.files import printable
 from lit_gen.transfer import lineage
 from lit_gen.transfer.plan import by, columns
 from lit_gen.transfer.source import Source, open_source
@@ -20,10 +22,9 @@ def inspect(ckpt_path: str, json: bool = False, trust: bool = False) -> None:
         trust: Also read pickles that hold more than tensors. They can run any code with your rights.
     """
     source = open_source(ckpt_path, "inspect", trust)
-    if json:
-        print(to_json.dumps(as_dict(source), indent=2))
-    else:
-        print("\n".join(lines(source)))
+    with as_written(source.path):
+        said = to_json.dumps(as_dict(source), indent=2) if json else "\n".join(lines(source))
+    print(said if json else printable(said))
 
 
 def as_dict(source: Source) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import nn
 import datamodules.paths
 from lit_gen.checkpoint import load_model, read
 from lit_gen.errors import UserError
+from lit_gen.files import unlinked
 from lit_gen.run_folder import existing_checkpoint
 from lit_gen.transfer.adapters import without_training_state
 
@@ -63,7 +64,7 @@ def _merge(model: nn.Module, name: str, child: nn.Module, recipe: dict[str, Any]
 
 
 def _write(checkpoint: dict[str, Any], path: Path) -> None:
-    unfinished = path.with_name(f".{path.name}.writing")
+    unfinished = unlinked(path.with_name(f".{path.name}.writing"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(checkpoint, unfinished)

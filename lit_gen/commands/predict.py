@@ -19,7 +19,7 @@ from datamodules.image_folder import ImageFolder
 from datamodules.transforms import to_uint8
 from lit_gen.checkpoint import load_data, load_model
 from lit_gen.errors import UserError
-from lit_gen.files import writable_folder
+from lit_gen.files import unlinked, writable_folder
 from lit_gen.pictures import Made, held_out, image_grid, in_order, spread
 from lit_gen.run_folder import existing_checkpoint, newest
 
@@ -89,10 +89,10 @@ def predict(
             if sum(len(earlier.images) for earlier in shown) < max(GRID, part.period):
                 shown.append(part._replace(period=len(labels)) if labels else part)
             for image in to_uint8(part.images.cpu()):
-                write_png(image, str(folder / f"{bar.n:06d}.png"))
+                write_png(image, str(unlinked(folder / f"{bar.n:06d}.png")))
                 bar.update()
         written = bar.n
-    save_image(image_grid(shown, GRID), folder / "grid.png")
+    save_image(image_grid(shown, GRID), unlinked(folder / "grid.png"))
     print(f"{written:,} images of {_seen(model)}, mode {mode}, in {folder}/, the first in {folder / 'grid.png'}")
 
 

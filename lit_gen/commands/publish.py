@@ -11,9 +11,11 @@ import torch
 
 import datamodules.paths
 from lit_gen.checkpoint import load_model, read
+from lit_gen.checkpoint_content import as_written
 from lit_gen.commands.inspect import settings
 from lit_gen.errors import UserError
 from lit_gen.fetch import sha256
+from lit_gen.files import printable, unlinked
 from lit_gen.run_folder import Record, existing_checkpoint
 from lit_gen.transfer import lineage
 
@@ -45,7 +47,7 @@ def publish(
     """
     source, target = existing_checkpoint(datamodules.paths.find_input(ckpt_path)), Path(out)
     if target.suffix != ".ckpt":
-        raise UserError(f"publish: --out {out} does not end in .ckpt. Type --out {target.with_suffix('.ckpt')}.")
+        raise UserError(f"publish: --out {out} does not end in .ckpt. Type --out small.ckpt, say.")
     if target.exists() and target.samefile(source):
         raise UserError(f"publish: --out {out} is the checkpoint itself, which could not be gone on with any more.")
     held = read(source)
@@ -55,15 +57,18 @@ def publish(
             "publish that."
         )
     load_model(source)  # a source that cannot be loaded is refused here, not at a stranger's
-    checkpoint = stripped(held, source.parent)
-    unfinished = target.with_name(f".{target.name}.writing")
+    with as_written(source):
+        checkpoint = stripped(held, source.parent)
+    unfinished = unlinked(target.with_name(f".{target.name}.writing"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         torch.save(checkpoint, unfinished)
         load_model(unfinished)
+        with as_written(source):
+            told = lines(target, unfinished, checkpoint, metrics or {}, note, command or command_of(checkpoint))
+            card = "\n".join(told)
         unfinished.replace(target)
-        card = "\n".join(lines(target, checkpoint, metrics or {}, note, command or command_of(checkpoint)))
-        target.with_suffix(".md").write_text(card)
+        unlinked(target.with_suffix(".md")).write_text(printable(card), encoding="utf-8")
     except OSError as error:
         raise UserError(f"publish: {out} cannot be written ({error.strerror}).") from error
     finally:
@@ -108,17 +113,17 @@ def command_of(checkpoint: dict[str, Any]) -> str:
 
 
 def lines(
-    target: Path, checkpoint: dict[str, Any], metrics: dict[str, float], note: str, command: str
+    target: Path, file: Path, checkpoint: dict[str, Any], metrics: dict[str, float], note: str, command: str
 ) -> Iterator[str]:
-    """The model card, in Markdown."""
+    """The model card of a file that is going to be the target, in Markdown."""
     recipe, data = checkpoint.get("hyper_parameters", {}), checkpoint.get("datamodule_hyper_parameters", {})
     family, source = (found.get("_class_path", "unknown").rpartition(".")[2] for found in (recipe, data))
     numbers = sum(tensor.numel() for tensor in checkpoint["state_dict"].values())
     yield from (f"# {target.stem}", "")
     yield from (note, "") if note else ()
     yield from ("| | |", "|---|---|")
-    yield f"| file | {target.name}, {target.stat().st_size:,} bytes, {numbers:,} numbers, no optimizer states |"
-    yield f"| SHA-256 | `{sha256(target)}` |"
+    yield f"| file | {target.name}, {file.stat().st_size:,} bytes, {numbers:,} numbers, no optimizer states |"
+    yield f"| SHA-256 | `{sha256(file)}` |"
     yield f"| model | {family}, {checkpoint.get('images_seen', 0):,} images seen |"
     yield f"| data | {source}: {', '.join(checkpoint.get('data', {}).get('class_names', [])) or 'no classes'} |"
     yield f"| command | `{command}` |"

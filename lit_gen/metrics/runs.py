@@ -19,6 +19,7 @@ from lit_gen.metrics.report import HELD_OUT, REPORT, Report
 from lit_gen.paths import find_input
 from lit_gen.rooms import modules_of
 from lit_gen.run_folder import CHECKPOINT, Record
+from lit_gen.yaml_files import read_yaml
 
 BEST = "best.ckpt"
 # Says where a run is, not what it is.
@@ -97,9 +98,9 @@ def _config(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        held = yaml.safe_load(path.read_text(encoding="utf-8"))
+        held = read_yaml(path)
         return {name: value for name, value in flattened(held) if name not in PLACES}
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
+    except (yaml.YAMLError, OSError, AttributeError) as error:
         raise UserError(f"{path} is no configuration that can be read: {error}") from error
 
 

@@ -38,12 +38,17 @@ def check_channels(network: nn.Module, channels: int) -> None:
 
 
 def check_positive(network: nn.Module, **arguments: int) -> None:
-    """Refuse sizes below 1.
+    """Refuse sizes below 1, and those that no memory has room for.
 
     Raises:
-        UserError: One of `arguments` is smaller than 1.
+        UserError: One of `arguments` is smaller than 1, or more than a million; of layers, than a thousand.
     """
     for key, value in arguments.items():
+        most = 1_000 if key in ("n_blocks", "n_layers") else 1_000_000
+        if value > most:
+            raise UserError(
+                f"{type(network).__name__}: found {key} {value}, expected {most:,} at the most.\nType {key}: 4, say."
+            )
         if value < 1:
             raise UserError(f"{type(network).__name__}: found {key} {value}, expected 1 or more.\nType {key}: 64, say.")
 

@@ -10,12 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lit_gen.checkpoint_content import as_written
 from lit_gen.errors import UserError
 from lit_gen.selection import matches_any
 from lit_gen.transfer.naming import canonical_names
 from lit_gen.transfer.source import Source, open_source
 
 ASKER = "adapters"
+# Where a checkpoint may send its reader; what a person types goes anywhere that fsspec knows.
+PLACES = ("https://", "http://", "s3://", "gs://", "hf://", "wandb://")
 # What a run goes on from; these checkpoints are for making images and for further transfer.
 TRAINING_STATE = ("optimizer_states", "lr_schedulers", "callbacks", "loops", "MixedPrecision")
 
@@ -74,8 +77,9 @@ def completed(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     Raises:
         UserError: A source is missing or has another checksum.
     """
-    bases = [_open_base(base, path) for base in checkpoint["base"]]
-    state = {key: bases[i].tensors[name] for key, (i, name) in checkpoint["borrowed"].items()}
+    with as_written(path):
+        bases = [_open_base(base, path) for base in checkpoint["base"]]
+        state = {key: bases[i].tensors[name] for key, (i, name) in checkpoint["borrowed"].items()}
     rest = {key: value for key, value in checkpoint.items() if key not in ("base", "borrowed")}
     return {**rest, "state_dict": state | checkpoint["state_dict"]}
 
@@ -114,6 +118,8 @@ def _place(base: Source) -> str:
 
 def _open_base(base: dict[str, str], path: Path) -> Source:
     tried = []
+    if "::" in base["path"] or ("://" in base["path"] and not base["path"].startswith(PLACES)):
+        raise UserError(f"{path} names the address {base['path']}, expected one of {', '.join(PLACES)}.")
     for place in dict.fromkeys((base["path"], str(path.absolute().parent / PurePath(base["path"]).name))):
         try:
             source = open_source(place, ASKER)

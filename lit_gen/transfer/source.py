@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lit_gen.checkpoint import load_file
+from lit_gen.checkpoint_content import check_entries
 from lit_gen.errors import UserError
 from lit_gen.fetch import local_copy, sha256
 
@@ -75,6 +76,8 @@ def open_source(spec: str, asker: str, trust: bool = False) -> Source:
         raise UserError(f"{asker}: {path} holds no tensors (found {', '.join(map(str, held)) or 'nothing'}).")
     if not isinstance(held.get("images_seen"), int):  # not ours: nothing else in it means what it means here
         return Source(spec, path, tensors, sha256=sha256(path))
+    if isinstance(held.get("state_dict"), dict):
+        check_entries(held, path)
     return Source(
         spec,
         path,

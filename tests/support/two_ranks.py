@@ -24,7 +24,7 @@ PATIENCE = 240  # seconds; ranks that wait for each other would wait for ever
 
 
 def arguments(*options: str) -> list[str]:
-    return ["fit", "--trainer.devices=2", "--trainer.accelerator=cpu", *options]
+    return ["fit", "--allow=spies,tiny_extractor", "--trainer.devices=2", "--trainer.accelerator=cpu", *options]
 
 
 def environment() -> dict[str, str]:
