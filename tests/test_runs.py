@@ -195,8 +195,12 @@ class Interrupts(Callback):
 
 def test_ctrl_c_keeps_what_was_learnt(fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lit_gen.cli.LitGenCLI._callbacks", _with(Interrupts()))
-    with pytest.raises(SystemExit) as ended:
-        fit()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(SystemExit) as ended:
+            fit()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended.value.code == 130
     monkeypatch.undo()
     folder = newest_run(tmp_path)
