@@ -270,9 +270,10 @@ class LitGenCLI(LightningCLI):
                     "run.\nResume with the Phases and LayerRates that it began with."
                 ) from error
             if out_of_memory(error):
+                reason = str(error).splitlines() or ["none is left"]
                 raise UserError(
-                    f"There is not memory enough for this ({str(error).splitlines()[0] if str(error) else 'none left'})."
-                    "\nType a smaller --data.batch_size, or smaller networks and images."
+                    f"There is not memory enough for this ({reason[0]}).\nType a smaller --data.batch_size, or "
+                    "smaller networks and images."
                 ) from error
             if self.run.checkpoint and restored(error):
                 raise UserError(
