@@ -11,7 +11,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lit_gen.checkpoint import load_file
-from lit_gen.checkpoint_content import check_entries
 from lit_gen.errors import UserError
 from lit_gen.fetch import local_copy, sha256
 
@@ -49,7 +48,7 @@ class Source:
     @property
     def family(self) -> str:
         """The class of the model, as far as the file says."""
-        return self.recipe.get("_class_path", "a file of weights").rpartition(".")[2]
+        return str(self.recipe.get("_class_path", "a file of weights")).rpartition(".")[2]
 
 
 def open_source(spec: str, asker: str, trust: bool = False) -> Source:
@@ -76,18 +75,16 @@ def open_source(spec: str, asker: str, trust: bool = False) -> Source:
         raise UserError(f"{asker}: {path} holds no tensors (found {', '.join(map(str, held)) or 'nothing'}).")
     if not isinstance(held.get("images_seen"), int):  # not ours: nothing else in it means what it means here
         return Source(spec, path, tensors, sha256=sha256(path))
-    if isinstance(held.get("state_dict"), dict):
-        check_entries(held, path)
     return Source(
         spec,
         path,
         tensors,
         recipe=_entry(held, "hyper_parameters", dict),
         images_seen=held["images_seen"],
-        class_names=_entry(_entry(held, "data", dict), "class_names", list),
+        class_names=[str(name) for name in _entry(_entry(held, "data", dict), "class_names", list)],
         run=_entry(held, "run", dict),
         metrics=_entry(held, "metrics", dict),
-        lineage=_entry(held, "lineage", list),
+        lineage=[step for step in _entry(held, "lineage", list) if isinstance(step, dict)],
         sha256=sha256(path),
         adapters_alone="base" in held,
     )
