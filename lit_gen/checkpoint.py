@@ -119,9 +119,9 @@ def load_model(path: str | PathLike[str], device: str = "cpu") -> LightningModul
                 model = _load_adapted(model_class, checkpoint, path, device)
             else:
                 model = model_class.load_from_checkpoint(path, map_location=device, weights_only=True)
-    except UserError:
-        raise
     except Exception as error:  # what a recipe asks of a constructor can fail in any way
+        if isinstance(error, UserError) and str(path) in str(error):
+            raise
         raise UserError(f"{path} could not be rebuilt as {recipe['_class_path']}:\n{error}") from error
     return model.eval()
 
