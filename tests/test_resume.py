@@ -97,7 +97,11 @@ class Experiment:
 
     def uninterrupted(self, *at: int) -> Path:
         """The whole run, with what kills would have left behind in `runs_<images>`."""
-        snapshots = ["--trainer.callbacks+=interruptions.Snapshots", f"--trainer.callbacks.root={self.root / 'runs'}"]
+        snapshots = [
+            "--allow=interruptions",
+            "--trainer.callbacks+=interruptions.Snapshots",
+            f"--trainer.callbacks.root={self.root / 'runs'}",
+        ]
         return self.fit(self.root / "runs", *snapshots, f"--trainer.callbacks.at={json.dumps(at)}")
 
     def resumed(self, images: int, *more: str) -> Path:
