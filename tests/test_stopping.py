@@ -193,7 +193,7 @@ def test_slurm_requeues_a_job_and_no_other_job_goes_on_from_its_checkpoint(tmp_p
 def test_a_signal_puts_a_measurement_off_to_the_run_that_goes_on(tmp_path: Path, warm: Warm) -> None:
     """As many rows and the same numbers as without a signal, which falls into the second measurement."""
     measured = [*MEASURED, "--trainer.callbacks.every=32", '--trainer.callbacks.metrics=["KID"]']
-    options = [*FIT, *measured, "--model.max_images=64", "--ckpt_path=last"]
+    options = [*FIT, "--allow=tiny_extractor", *measured, "--model.max_images=64", "--ckpt_path=last"]
     (tmp_path / "whole").mkdir()
     assert warm(tmp_path / "whole", *options).status() == 0
     stop = ("rehearsals:stop_in", "lit_gen.callbacks.evaluation:Evaluation.measure", 1, 2)
