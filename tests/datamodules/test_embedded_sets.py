@@ -253,7 +253,9 @@ def test_every_torchvision_signature_gives_a_guess() -> None:
 def test_unknown_set_gets_the_nearest_name() -> None:
     with pytest.raises(UserError, match="no data set 'cifar01'.*Did you mean .CIFAR"):
         TorchvisionImages("cifar01")
-    with pytest.raises(UserError, match="cannot import 'no.such'"):
+    with pytest.raises(UserError, match="cannot import 'torch.no_such'"):
+        TorchvisionImages("torch.no_such.Set")
+    with pytest.raises(UserError, match="--allow no "):
         TorchvisionImages("no.such.Set")
 
 
