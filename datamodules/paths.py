@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from datamodules.errors import UserError
+
 search_folders: list[Path] = []
 """Further folders for relative inputs; the CLI appends the project folder of each --config."""
 
@@ -15,10 +17,17 @@ def find_input(path: str | Path) -> Path:
 
     Returns:
         The first place that exists; where none does, the one in the current directory, for the caller to report.
+
+    Raises:
+        UserError: One may not look there, or it is no name that a file can have.
     """
     path = _expanded(path)
     places = [folder / path for folder in (Path.cwd(), *search_folders)]  # an absolute path wins over any folder
-    return next((place for place in places if place.exists()), places[0])
+    try:
+        return next((place for place in places if place.exists()), places[0])
+    except OSError as error:
+        name = str(path) if len(str(path)) < 100 else f"{str(path)[:97]}..."
+        raise UserError(f"{name} cannot be looked at ({error.strerror}). Name a place that you may read.") from error
 
 
 def places_searched(path: str | Path) -> str:

@@ -52,6 +52,7 @@ MISTAKES = {
     "clipping by Lightning": (["--trainer.gradient_clip_val=1"], ["--model.gradient_clip 1"]),
     "accumulation by Lightning": (["--trainer.accumulate_grad_batches=2"], ["--model.accumulate_batches 2"]),
     "devices that are no number": (["--trainer.devices=many"], ["many"]),
+    "name longer than a file's can be": (["--ckpt_path=" + "long" * 1000], ["longlong", "cannot be looked at"]),
     "missing folder": (["--data=ImageFolder", "--data.root=no/such"], ["no/such"]),
 }
 
