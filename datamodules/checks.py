@@ -10,6 +10,8 @@ from datamodules.errors import UserError, nearest
 from datamodules.splits import BROKEN, TRAIN
 from datamodules.transforms import Colour
 
+LARGEST = 16_384  # pixels a side
+
 
 def check_arguments(
     name: str,
@@ -23,7 +25,7 @@ def check_arguments(
     num_workers: int,
 ) -> None:
     """Raise UserError for what is wrong whatever the data; `name` is the data module's."""
-    _expect(name, "image_size", image_size, image_size >= 1, "at least 1 pixel", "64")
+    _expect(name, "image_size", image_size, 1 <= image_size <= LARGEST, f"1 to {LARGEST:,} pixels", "64")
     _expect(name, "channels", channels, channels in (1, 3), "1 (grey) or 3 (RGB)", "3")
     _expect(name, "batch_size", batch_size, batch_size >= 1, "at least 1 image", "64")
     _expect(name, "num_workers", num_workers, num_workers >= 0, "0 or more processes", "0")

@@ -1,5 +1,6 @@
 """Where inputs are looked for and where decoded data is kept. Free of torch."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def find_input(path: str | Path) -> Path:
     path = _expanded(path)
     places = [folder / path for folder in (Path.cwd(), *search_folders)]  # an absolute path wins over any folder
     try:
+        if "\0" in str(path):  # `exists` says no, and other calls raise
+            raise OSError(errno.EINVAL, "it holds a character that no name can have")
         return next((place for place in places if place.exists()), places[0])
     except OSError as error:
         name = str(path) if len(str(path)) < 100 else f"{str(path)[:97]}..."

@@ -40,6 +40,7 @@ from lit_gen.packages import limited_imports
 from lit_gen.resuming import Wish, choose_run
 from lit_gen.rooms import import_rooms
 from lit_gen.run_folder import Run
+from lit_gen.settings import check_settings
 from lit_gen.shortcuts import follow_data, put_source
 from lit_gen.structure import recorded
 from lit_gen.yaml_files import MODE
@@ -104,12 +105,7 @@ class LitGenCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Lightning would let a checkpoint's hyper-parameters override --model.*; the config and the line rule here."""
         self.settings = self.config[self.config.subcommand]
-        for part in ("trainer", "model", "data"):
-            if self.settings.get(part) is None:
-                raise UserError(f"{part} is null, expected its settings. Leave the line out, or type --{part}.help.")
-        seed = self.settings.seed_everything
-        if not isinstance(seed, bool) and not 0 <= seed < 2**32:
-            raise UserError(f"seed_everything is {seed}, expected 0 to {2**32 - 1}. Type --seed_everything 0.")
+        check_settings(self.settings)
         files = [Path(str(file)).resolve() for file in self.settings.get("config") or []]
         datamodules.paths.search_folders[:] = [folder for file in files for folder in (_project_of(file), file.parent)]
         self.experiment = self.settings.experiment or (files[0].stem if files else self._nameless())

@@ -53,6 +53,13 @@ MISTAKES = {
     "accumulation by Lightning": (["--trainer.accumulate_grad_batches=2"], ["--model.accumulate_batches 2"]),
     "devices that are no number": (["--trainer.devices=many"], ["many"]),
     "name longer than a file's can be": (["--ckpt_path=" + "long" * 1000], ["longlong", "cannot be looked at"]),
+    "no seed": (["--seed_everything=null"], ["seed_everything: found None"]),
+    "validation after no epoch": (["--trainer.check_val_every_n_epoch=0"], ["check_val_every_n_epoch is 0"]),
+    "trainer that is a switch": (["--trainer=true"], ["trainer"]),
+    "null for a number": (["--model.penalties=[{class_path: R1, init_args: {gamma: null}}]"], ["R1 needs a value for"]),
+    "character that no name has": (["--ckpt_path=a\0b"], ["a\\x00b", "cannot be looked at"]),
+    "image of a light year": (["--data.image_size=9223372036854775808"], ["Expected 1 to 16,384 pixels"]),
+    "null for a part of a pair": (["--model.generator_optimizer.betas=[0.5, {}]"], ["betas"]),
     "missing folder": (["--data=ImageFolder", "--data.root=no/such"], ["no/such"]),
 }
 

@@ -84,7 +84,7 @@ class Classifier(LightningModule):
         parameters = list(self.parameters())  # what is frozen gets no gradient, and may be unfrozen later
         try:
             return self.optimizer(parameters) if self.optimizer else torch.optim.Adam(parameters, lr=1e-3)
-        except (ValueError, TypeError) as error:  # torch refuses a negative learning rate and the like
+        except (ValueError, TypeError, RuntimeError) as error:  # torch refuses a negative learning rate and the like
             raise UserError(f"Classifier: the optimizer refuses its settings: {error}") from error
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:

@@ -117,7 +117,7 @@ class CycleGAN(LightningModule):
                 make_g([*self.generator_ab.parameters(), *self.generator_ba.parameters()]),
                 make_d([*self.discriminator_a.parameters(), *self.discriminator_b.parameters()]),
             ]
-        except (ValueError, TypeError) as error:  # torch refuses a negative learning rate and the like
+        except (ValueError, TypeError, RuntimeError) as error:  # torch refuses a negative learning rate and the like
             raise UserError(f"CycleGAN: an optimizer refuses its settings: {error}") from error
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

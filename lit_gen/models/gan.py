@@ -114,7 +114,7 @@ class GAN(LightningModule):
         make_d = self.discriminator_optimizer or default_optimizer
         try:
             return [make_g(self.generator.parameters()), make_d(self.discriminator.parameters())]
-        except (ValueError, TypeError) as error:  # torch refuses a negative learning rate and the like
+        except (ValueError, TypeError, RuntimeError) as error:  # torch refuses a negative learning rate and the like
             raise UserError(f"GAN: an optimizer refuses its settings: {error}") from error
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:

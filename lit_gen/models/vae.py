@@ -103,7 +103,7 @@ class VAE(LightningModule):
         parameters = [p for name in PARTS for p in getattr(self, name).parameters()]
         try:
             return self.optimizer(parameters) if self.optimizer else torch.optim.Adam(parameters, lr=1e-3)
-        except (ValueError, TypeError) as error:  # torch refuses a negative learning rate and the like
+        except (ValueError, TypeError, RuntimeError) as error:  # torch refuses a negative learning rate and the like
             raise UserError(f"VAE: the optimizer refuses its settings: {error}") from error
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:

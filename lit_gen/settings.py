@@ -1,0 +1,74 @@
+"""What is wrong with parsed settings although each has a type that fits, found before anything is built of them."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping
+from types import FunctionType
+from typing import Any
+
+from lit_gen.errors import UserError
+
+PLAIN = ("int", "float", "bool", "str")  # annotations that leave no room for null
+
+
+def check_settings(settings: Any) -> None:
+    """Refuses settings that the parser lets through and that nothing could run with.
+
+    Args:
+        settings: Of one subcommand, as jsonargparse parsed them.
+
+    Raises:
+        UserError: A part is missing, a number out of its range, or null where a value is needed.
+    """
+    for part in ("trainer", "model", "data"):
+        if not hasattr(settings.get(part), "keys"):
+            raise UserError(
+                f"{part}: found {settings.get(part)}, expected its settings. Leave the line out, or type --{part}.help."
+            )
+    seed = settings.seed_everything
+    if not isinstance(seed, bool) and (seed is None or not 0 <= seed < 2**32):
+        raise UserError(f"seed_everything is {seed}, expected 0 to {2**32 - 1}. Type --seed_everything 0.")
+    every = settings.trainer.check_val_every_n_epoch
+    if every is not None and every < 1:
+        raise UserError(
+            f"trainer.check_val_every_n_epoch is {every}, expected 1 or more. For no validation type "
+            "--trainer.limit_val_batches 0"
+        )
+    for part in ("model", "data", "trainer"):
+        check_nulls(settings[part].as_dict(), part)
+
+
+def check_nulls(node: Any, key: str) -> None:
+    """Refuses null for an argument that is a plain number, word or switch: jsonargparse lets it pass.
+
+    Raises:
+        UserError: Naming the argument.
+    """
+    if isinstance(node, list):
+        for item in node:
+            check_nulls(item, key)
+    elif isinstance(node, Mapping):
+        kinds = _annotations(node.get("class_path"))
+        for name, value in (node.get("init_args") or {}).items():
+            if value is None and kinds.get(name) in PLAIN:
+                raise UserError(
+                    f"{key}: {node['class_path'].rpartition('.')[2]} needs a value for {name}: found null, expected "
+                    f"{kinds[name]}.\nLeave the line out for the default, where it has one."
+                )
+        for name, value in node.items():
+            check_nulls(value, key if name == "init_args" else f"{key}.{name}")
+
+
+def _annotations(class_path: Any) -> dict[str, str]:
+    """Constructor arguments with their types as they are written; the parser has imported the class already."""
+    module, _, name = str(class_path).rpartition(".")
+    found: dict[str, str] = {}
+    for part in reversed(getattr(getattr(sys.modules.get(module), name, None), "__mro__", ())):
+        if isinstance(vars(part).get("__init__"), FunctionType):
+            for parameter in inspect.signature(part.__init__).parameters.values():
+                kind = parameter.annotation
+                written = kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
+                found[parameter.name] = "" if parameter.default is None else written
+    return found
