@@ -116,6 +116,12 @@ def test_memory_is_bounded(name: str, corpus: dict[str, Path], tmp_path: Path) -
     assert ended.said.count("lit_gen: ") == 1
 
 
+def test_a_checkpoint_sends_its_reader_to_no_strange_address(corpus: dict[str, Path], harmless: Callable) -> None:
+    message = harmless("predict", str(corpus["adapters of a strange address"]))
+    assert "names the address reference::" in message
+    assert "expected one of https://" in message
+
+
 def test_a_notebook_is_told_as_well(corpus: dict[str, Path], outside: Path) -> None:
     with pytest.raises(UserError, match=r'lit_gen.allow\("foreign"\)'):
         lit_gen.load(corpus["foreign model"])
