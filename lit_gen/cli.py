@@ -188,9 +188,6 @@ class LitGenCLI(LightningCLI):
 
     def _choose_run(self, given: dict[str, Any]) -> Run:
         root = Path(given["default_root_dir"] or "checkpoints").absolute()
-        for part in ("trainer", "model", "data"):
-            if self.settings.get(part) is None:
-                raise UserError(f"{part} is null, expected its settings. Leave the line out, or type --{part}.help.")
         seed, checkpoint = self.settings.seed_everything, self.settings.get("ckpt_path")
         return choose_run(
             Wish(self.subcommand, root, self.experiment, seed, checkpoint, trial=bool(given["fast_dev_run"]))

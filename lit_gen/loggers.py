@@ -19,7 +19,6 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 WandbMode = Literal["auto", "online", "offline", "disabled"]
-INSTEAD = {"online": ("offline", "the run can go up later, by `wandb sync`")}
 
 
 class MetricsCSV(Logger):
@@ -168,7 +167,9 @@ class WandbRun(WandbLogger):
             except Exception as error:  # unreachable server, no login, full disk: the training matters more
                 if (mode := self._wandb_init["mode"]) == "disabled":
                     raise
-                instead, where = INSTEAD.get(mode, ("disabled", "metrics.csv has every number"))
+                instead, where = "disabled", "metrics.csv has every number"
+                if mode == "online":
+                    instead, where = "offline", "the run can go up later, by `wandb sync`"
                 rank_zero_warn(f"W&B could not start {mode} ({_first_line(error)}); training goes on, {where}.")
                 self._wandb_init["mode"] = instead
 
@@ -187,8 +188,8 @@ class WandbRun(WandbLogger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         self._careful(super().log_metrics, {**metrics, "images_seen": self.images_seen()}, step)
-        if not self.failed and self.files() and not shutil.disk_usage(self.files()).free:
-            self._say(OSError(errno.ENOSPC, f"no space left in {self.files()}"))  # its service would not tell
+        if (folder := self.files()) and not shutil.disk_usage(folder).free:  # its service would not tell
+            self._say(OSError(errno.ENOSPC, f"no space left in {folder}"))
 
     @rank_zero_only
     def finish(self, status: str = "success") -> None:

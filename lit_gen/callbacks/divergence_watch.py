@@ -196,8 +196,8 @@ class DivergenceWatch(Callback):
             raise Diverged(self.told(found, trainer))
         self.rolled_back, self.lowered, images = self.rolled_back + 1, self.lowered + 1, pl_module.images_seen
         checkpoint = read(readable(last))
+        pl_module.on_load_checkpoint(checkpoint)  # first, as Lightning does: it makes room for what the state holds
         pl_module.load_state_dict(checkpoint["state_dict"])
-        pl_module.on_load_checkpoint(checkpoint)
         pl_module.images_seen, factor = images, self.lr_factor**self.lowered
         for optimizer, state in zip(trainer.optimizers, checkpoint["optimizer_states"], strict=True):
             optimizer.load_state_dict(state)

@@ -16,7 +16,7 @@ from datamodules.folder_scan import Listing
 from lit_gen.commands.prepare import listing_of
 from lit_gen.duplicates import PerceptualHash
 from lit_gen.errors import UserError
-from lit_gen.files import writable_folder
+from lit_gen.files import printable, writable_folder
 from lit_gen.health.balance import Balance
 from lit_gen.health.examination import Records, View, examine
 from lit_gen.health.findings import HANDS, NOTES, Finding, by_kind, repeats
@@ -70,7 +70,7 @@ def doctor(
         print(to_json.dumps(_as_dict(balance, records, hands, notes), indent=1))
     else:
         shown = f"What training will see of {n_shown:,} of them: {target}" if n_shown else "No image can be used."
-        print(*map(_printable, [*_lines(source, balance, hands, notes), "", shown]), sep="\n")
+        print(*map(printable, [*_lines(source, balance, hands, notes), "", shown]), sep="\n")
     if hands:
         sys.exit(1)
 
@@ -92,11 +92,6 @@ def _lines(source: Path, balance: Balance, hands: list[Finding], notes: list[Fin
                 yield f"      and {finding.count - SHOWN:,} more"
     if not hands:
         yield from ("", "All is well: nothing needs a hand.")
-
-
-def _printable(line: str) -> str:
-    """Names of files may hold anything, commands to the terminal among it."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def _as_dict(balance: Balance, records: Records, hands: list[Finding], notes: list[Finding]) -> dict[str, Any]:

@@ -14,10 +14,10 @@ import socket
 import subprocess
 import sys
 import threading
-import traceback
 from contextlib import suppress
 from pathlib import Path
 
+from children import run_and_end
 from common import REPOSITORY
 
 PATIENCE = 240  # seconds; ranks that wait for each other would wait for ever
@@ -96,27 +96,16 @@ def serve() -> None:
 def _fork(rank: int, port: str, folder: Path, args: list[str]) -> int:
     """The process of one rank, which runs the command and ends."""
     process = os.fork()
-    if process:
-        return process
-    status = 1
-    try:
-        from lit_gen.__main__ import main
+    if process == 0:
+        run_and_end(folder, _said(folder, rank), args, _rank_environment(rank, port))
+    return process
 
-        with _said(folder, rank).open("wb") as file:
-            os.dup2(file.fileno(), sys.stdout.fileno())
-            os.dup2(file.fileno(), sys.stderr.fileno())
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "tests"}
-        os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        os.environ |= {"GROUP_RANK": "0"}
-        os.chdir(folder)
-        main(args)
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)  # at once: what the parent would do at its end is not the child's
+
+def _rank_environment(rank: int, port: str) -> dict[str, str]:
+    """What torchrun would set."""
+    env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "tests"}
+    env |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"}
+    return env
 
 
 def _said(folder: Path, rank: int) -> Path:

@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from children import run_and_end
 from two_ranks import PATIENCE, environment
 
 
@@ -98,28 +98,9 @@ def serve() -> None:
 
 def _run(folder: str, args: list[str], before: list[Any], env: dict[str, str]) -> None:
     """The forked process; it never returns."""
-    status: Any = 1
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # even where the tests run behind nohup
-        with (Path(folder) / "said.txt").open("wb") as file:
-            os.dup2(file.fileno(), sys.stdout.fileno())
-            os.dup2(file.fileno(), sys.stderr.fileno())
-        os.environ |= env
-        os.chdir(folder)
-        from lit_gen.__main__ import main
-
-        if before:
-            _found(before[0])(*before[1:])
-        main(args)
-        status = 0
-    except SystemExit as end:
-        status = end.code or 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)  # at once: what the server would do at its end is not its child's
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # even where the tests run behind nohup
+    first = (lambda: _found(before[0])(*before[1:])) if before else None
+    run_and_end(Path(folder), Path(folder) / "said.txt", args, env, first)
 
 
 def _found(name: str) -> Callable[..., None]:
