@@ -70,7 +70,8 @@ def doctor(
         print(to_json.dumps(_as_dict(balance, records, hands, notes), indent=1))
     else:
         shown = f"What training will see of {n_shown:,} of them: {target}" if n_shown else "No image can be used."
-        print(*map(printable, [*_lines(source, balance, hands, notes), "", shown]), sep="\n")
+        lines = [*_lines(source, balance, hands, notes), "", shown]
+        print(*(printable(line).replace("\n", r"\n") for line in lines), sep="\n")  # a name may break lines as well
     if hands:
         sys.exit(1)
 
