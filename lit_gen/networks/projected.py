@@ -94,7 +94,7 @@ class ProjectedDiscriminator(nn.Module):
 
     Feature transfer in its strongest form: nothing but the heads learns, so few images suffice. `features(images)` is
     the front that GAN computes once for the fakes and uses in both updates. Each map is halved by convolutions with
-    spectral norm and BatchNorm down to 4x4, and there becomes one logit.
+    spectral norm and BatchNorm down to 4x4 or less, and there becomes one logit.
 
     Args:
         backbone: `lite0`, or `lite1`, which is a little deeper.
@@ -124,7 +124,7 @@ class ProjectedDiscriminator(nn.Module):
         self.n_classes = n_classes
         self.blocks = nn.ModuleList(scale_blocks(side, width) for side in self.features.sides)
         self.head = nn.ModuleList(
-            spectral_normed(nn.Conv2d(width, 1, min(side, 4), bias=False)) for side in self.features.sides
+            spectral_normed(nn.Conv2d(width, 1, last_side(side), bias=False)) for side in self.features.sides
         )
         self.label_embedding = None
         if n_classes is not None:
@@ -156,6 +156,13 @@ class ProjectedDiscriminator(nn.Module):
         for module in (self.blocks, self.head, self.label_embedding) if part is None else (part,):
             if module is not None:
                 reset(self, module)
+
+
+def last_side(side: int) -> int:
+    """Of the map that `scale_blocks` leaves: 4 from powers of two, 3 from sides such as 24, 12 and 6."""
+    while side > 4:
+        side //= 2
+    return side
 
 
 def scale_blocks(side: int, width: int) -> nn.Sequential:

@@ -35,6 +35,12 @@ def test_four_logits_of_each_image_colour_or_grey(discriminator: ProjectedDiscri
     assert discriminator(discriminator.features(images[:, :1])).shape == (3, 4)
 
 
+@pytest.mark.parametrize("input_size", [32, 96, 160])
+def test_any_multiple_of_32_gives_four_logits(input_size: int, images: torch.Tensor) -> None:
+    discriminator = ProjectedDiscriminator(input_size=input_size, width=8)
+    assert discriminator(discriminator.features(images)).shape == (3, 4)
+
+
 def test_images_of_half_precision_are_looked_at(discriminator: ProjectedDiscriminator, images: torch.Tensor) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert discriminator.features(images.bfloat16()).isfinite().all()
