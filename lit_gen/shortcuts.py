@@ -49,12 +49,12 @@ def follow_data(model: Any, data: Any, line: Sequence[str]) -> None:
 
 
 def _with(node: Any, name: str) -> Iterator[Any]:
-    """All settings below `node` that have this name."""
+    """All settings below `node` that have this name, and a value: a null leaves something out."""
     if isinstance(node, list):
         for item in node:
             yield from _with(item, name)
     elif hasattr(node, "keys"):
-        if name in node and not hasattr(node[name], "keys"):
+        if node.get(name) is not None and not hasattr(node[name], "keys"):
             yield node
         for key in list(node.keys()):
             if "." not in key:

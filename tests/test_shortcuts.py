@@ -39,6 +39,12 @@ def test_networks_follow_the_size_that_is_typed_for_the_data() -> None:
     assert discriminator == {"network": {"init_args": {"image_size": 64}}, "input_size": 64}
 
 
+def test_a_null_leaves_something_out_and_stays() -> None:
+    model = {"init_args": {"discriminator": {"init_args": {"image_size": None}}}}
+    follow_data(model, {"init_args": {"image_size": 64}}, ["fit", "--data.image_size=64"])
+    assert model["init_args"]["discriminator"]["init_args"]["image_size"] is None
+
+
 @pytest.mark.parametrize(
     "line", [[], ["--data.image_size=64", "--model.generator.image_size=32"], ["--model.generator.image_size=64"]]
 )

@@ -1,4 +1,4 @@
-"""A discriminator that sees images through a frozen network of ImageNet, at four scales, mixed at random."""
+"""A discriminator that sees images through a frozen network of ImageNet, at four scales, mixed at random, and as is."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lit_gen.networks.layers import check_positive, reset, spectral_normed, weig
 
 STRIDES = tuple(TAPS)  # 4, 8, 16, 32
 SLOPE = 0.2
+RGB = 3
 LEAST_SIZE = 32  # at stride 32 that is a map of 1x1
 
 
@@ -30,12 +31,20 @@ class ProjectedFeatures(FrozenFeatures):
         backbone: `lite0`, or `lite1`, which is a little deeper.
         input_size: Images are brought to this height and width first.
         width: Channels of the mixed maps.
+        image_size: Height and width to which the images are brought for a fifth map, their own pixels; None leaves it
+            out.
 
     Raises:
         UserError: An argument is outside these ranges, or the package of the weights is missing.
     """
 
-    def __init__(self, backbone: Literal["lite0", "lite1"] = "lite0", input_size: int = 64, width: int = 64) -> None:
+    def __init__(
+        self,
+        backbone: Literal["lite0", "lite1"] = "lite0",
+        input_size: int = 64,
+        width: int = 64,
+        image_size: int | None = None,
+    ) -> None:
         super().__init__(input_size)
         check_positive(self, width=width)
         if input_size % LEAST_SIZE:
@@ -45,6 +54,7 @@ class ProjectedFeatures(FrozenFeatures):
             )
         self.backbone = backbone
         self.width = width
+        self.image_size = image_size
         self.network = EfficientNetLite(backbone)
         del self.network.blocks[max(block for block, _ in TAPS.values()) + 1 :], self.network.head
         channels = [channels for _, channels in TAPS.values()]
@@ -52,13 +62,16 @@ class ProjectedFeatures(FrozenFeatures):
         self.scale_mixing = nn.ModuleList(nn.Conv2d(width, width, 1, bias=False) for _ in channels)
         for conv in (*self.channel_mixing, *self.scale_mixing):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
-        self.sides = [input_size // stride for stride in STRIDES]
-        self.out_features = width * sum(side**2 for side in self.sides)
+        self.shapes = [(width, input_size // stride) for stride in STRIDES]  # channels and side of each map
+        if image_size is not None:
+            self.shapes.append((RGB, image_size))
+        self.out_features = sum(channels * side**2 for channels, side in self.shapes)
         self.freeze()
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, F): the four maps (B, width, S, S), S = input_size / 4, 8, 16, 32, one after the other, of images."""
-        maps = self.network.features_at(with_channels(resized(images, self.input_size), 3))
+        """(B, F): the maps (B, width, S, S), S = input_size / 4, 8, 16, 32, one after the other, then the pixels."""
+        images = with_channels(images, RGB)
+        maps = self.network.features_at(resized(images, self.input_size))
         mixed: list[Tensor] = []
         for scale in reversed(range(len(maps))):
             x = self.channel_mixing[scale](maps[scale] / self.root_mean_square(scale))
@@ -66,12 +79,14 @@ class ProjectedFeatures(FrozenFeatures):
                 above = F.interpolate(mixed[0], size=x.shape[-2:], mode="bilinear")
                 x = (x + above) / math.sqrt(2)
             mixed.insert(0, self.scale_mixing[scale](x))
+        if self.image_size is not None:
+            mixed.append(resized(images, self.image_size).to(mixed[0].dtype))
         return torch.cat([x.flatten(1) for x in mixed], 1)
 
     def maps(self, features: Tensor) -> list[Tensor]:
-        """The four maps, finest first, from what `forward` returned."""
-        parts = features.split([self.width * side**2 for side in self.sides], 1)
-        return [part.unflatten(1, (self.width, side, side)) for part, side in zip(parts, self.sides, strict=True)]
+        """The four maps, finest first, and the pixels if there are any, from what `forward` returned."""
+        parts = features.split([channels * side**2 for channels, side in self.shapes], 1)
+        return [part.unflatten(1, (c, side, side)) for part, (c, side) in zip(parts, self.shapes, strict=True)]
 
     def root_mean_square(self, scale: int) -> Tensor:
         """Of this scale's map on the images that the backbone learnt from, a scalar.
@@ -86,7 +101,7 @@ class ProjectedFeatures(FrozenFeatures):
         return (mean.square() + variance).mean().sqrt()
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, backbone={self.backbone}, width={self.width}"
+        return f"{super().extra_repr()}, backbone={self.backbone}, width={self.width}, image_size={self.image_size}"
 
 
 class ProjectedDiscriminator(nn.Module):
@@ -94,7 +109,8 @@ class ProjectedDiscriminator(nn.Module):
 
     Feature transfer in its strongest form: nothing but the heads learns, so few images suffice. `features(images)` is
     the front that GAN computes once for the fakes and uses in both updates. Each map is halved by convolutions with
-    spectral norm and BatchNorm down to 4x4 or less, and there becomes one logit.
+    spectral norm and BatchNorm down to 4x4 or less, and there becomes one logit. With `image_size`, a fifth head of the
+    same kind judges the images' own pixels: the backbone hardly sees what a generator does to the finest detail.
 
     Args:
         backbone: `lite0`, or `lite1`, which is a little deeper.
@@ -102,6 +118,7 @@ class ProjectedDiscriminator(nn.Module):
         width: Channels of the mixed maps and of the heads.
         n_classes: Number of classes for heads that project on the label (Miyato & Koyama 2018, eq. 3); None takes no
             labels.
+        image_size: Height and width of the images that the fifth head judges; None leaves it out.
 
     Raises:
         UserError: An argument is outside these ranges, or the package of the weights is missing.
@@ -113,18 +130,23 @@ class ProjectedDiscriminator(nn.Module):
         input_size: int = 64,
         width: int = 64,
         n_classes: int | None = None,
+        image_size: int | None = None,
     ) -> None:
         super().__init__()
         if n_classes is not None:
             check_positive(self, n_classes=n_classes)
-        self.features = ProjectedFeatures(backbone, input_size, width)
+        if image_size is not None and image_size < 8:
+            raise UserError(f"ProjectedDiscriminator: found image_size {image_size}, expected 8 or more.\n"
+                            "Type image_size: 32, say, as in the data.")  # fmt: skip
+        self.features = ProjectedFeatures(backbone, input_size, width, image_size)
         self.backbone = backbone
         self.input_size = input_size
         self.width = width
         self.n_classes = n_classes
-        self.blocks = nn.ModuleList(scale_blocks(side, width) for side in self.features.sides)
+        self.image_size = image_size
+        self.blocks = nn.ModuleList(scale_blocks(channels, side, width) for channels, side in self.features.shapes)
         self.head = nn.ModuleList(
-            spectral_normed(nn.Conv2d(width, 1, last_side(side), bias=False)) for side in self.features.sides
+            spectral_normed(nn.Conv2d(width, 1, last_side(side), bias=False)) for _, side in self.features.shapes
         )
         self.label_embedding = None
         if n_classes is not None:
@@ -132,7 +154,7 @@ class ProjectedDiscriminator(nn.Module):
         self.reset_parameters()
 
     def forward(self, x: Tensor, *labels: Tensor) -> Tensor:
-        """Logits (B, 4), finest scale first, from `features(images)` (B, F) and labels (B,) if any."""
+        """Logits (B, 4), finest scale first, or (B, 5), from `features(images)` (B, F) and labels (B,) if any."""
         logits = []
         for scale, x_scale in enumerate(self.features.maps(x)):
             h = self.blocks[scale](x_scale)
@@ -165,12 +187,15 @@ def last_side(side: int) -> int:
     return side
 
 
-def scale_blocks(side: int, width: int) -> nn.Sequential:
-    """(B, width, side, side) -> (B, width, S, S) with S at most 4; a map that is as small already keeps its size."""
+def scale_blocks(channels: int, side: int, width: int) -> nn.Sequential:
+    """(B, channels, side, side) -> (B, width, S, S), S at most 4; a map that is as small already keeps its size."""
     layers: list[nn.Module] = []
     while side > 4 or not layers:
         kernel, stride = (4, 2) if side > 4 else (3, 1)
-        conv = spectral_normed(nn.Conv2d(width, width, kernel, stride, 1, bias=False))
-        layers += [conv, nn.BatchNorm2d(width), nn.LeakyReLU(SLOPE, inplace=True)]
+        layers.append(spectral_normed(nn.Conv2d(channels, width, kernel, stride, 1, bias=False)))
+        if channels != RGB:  # pixels are not normalised in their first layer, as in DCGAN
+            layers.append(nn.BatchNorm2d(width))
+        layers.append(nn.LeakyReLU(SLOPE, inplace=True))
+        channels = width
         side //= stride
     return nn.Sequential(*layers)

@@ -35,6 +35,30 @@ def test_four_logits_of_each_image_colour_or_grey(discriminator: ProjectedDiscri
     assert discriminator(discriminator.features(images[:, :1])).shape == (3, 4)
 
 
+def test_a_fifth_head_judges_the_pixels_themselves(images: torch.Tensor) -> None:
+    discriminator = ProjectedDiscriminator(width=8, image_size=32).eval()
+    features = discriminator.features(images)
+    assert torch.equal(discriminator.features.maps(features)[4], images)
+    checkered = images + 0.1 * (-1.0) ** (torch.arange(32) + torch.arange(32)[:, None])
+    other = discriminator.features(checkered)
+    before, after = (discriminator(x) for x in (features, other))
+    assert before.shape == (3, 5)
+    moved = (before - after).abs().mean(0)
+    assert moved[4] > 0
+    mixed = torch.cat([features[:, : -images[0].numel()], other[:, -images[0].numel() :]], 1)
+    assert torch.equal(discriminator(mixed)[:, :4], before[:, :4]), "it sees nothing else, and no other sees the pixels"
+    assert torch.equal(discriminator(mixed)[:, 4], after[:, 4])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_fifth_head_takes_any_size_grey_and_classes(channels: int) -> None:
+    network = ProjectedDiscriminator(width=4, n_classes=2, image_size=28)
+    images = torch.rand(2, channels, 40, 40)
+    features = network.features(images)
+    assert features.shape == (2, network.features.out_features)
+    assert network(features, torch.tensor([0, 1])).shape == (2, 5)
+
+
 @pytest.mark.parametrize("input_size", [32, 96, 160])
 def test_any_multiple_of_32_gives_four_logits(input_size: int, images: torch.Tensor) -> None:
     discriminator = ProjectedDiscriminator(input_size=input_size, width=8)
@@ -101,7 +125,7 @@ def test_logits_know_the_class(images: torch.Tensor) -> None:
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [({"input_size": 48}, "found input_size 48, expected a multiple of 32"), ({"width": 0}, "found width 0")],
+    [({"input_size": 48}, "found input_size 48, expected a multiple of 32"), ({"width": 0}, "found width 0"), ({"image_size": 4}, "found image_size 4")],
 )
 def test_bad_sizes_are_refused(options: dict[str, int], told: str) -> None:
     with pytest.raises(UserError, match=told):
