@@ -125,7 +125,11 @@ def test_logits_know_the_class(images: torch.Tensor) -> None:
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [({"input_size": 48}, "found input_size 48, expected a multiple of 32"), ({"width": 0}, "found width 0"), ({"image_size": 4}, "found image_size 4")],
+    [
+        ({"input_size": 48}, "found input_size 48, expected a multiple of 32"),
+        ({"width": 0}, "found width 0"),
+        ({"image_size": 4}, "found image_size 4"),
+    ],
 )
 def test_bad_sizes_are_refused(options: dict[str, int], told: str) -> None:
     with pytest.raises(UserError, match=told):
