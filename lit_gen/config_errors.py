@@ -18,6 +18,7 @@ from lit_gen.yaml_files import read_yaml
 NOISE = ("Expected a <class 'NoneType'>", "Expected a path but")
 # Of `--trainer.callbacks+=X --trainer.callbacks.option V` jsonargparse also tries the base class, which has no options.
 BARE_CALLBACK = re.compile(r"- Problem with given class_path 'lightning\.Callback':\n\s+Option .* is not accepted\n\s*")
+CLASS_KEYS = ("class_path", "init_args")
 EXPECTED = re.compile(r"^[\s-]*(Expected .*)", re.MULTILINE)
 
 
@@ -71,9 +72,13 @@ def _key(message: str) -> str:
 
 def _value(message: str) -> str:
     """The value that was refused, short enough to read."""
-    found = re.findall(r"Got value: (.*)", message) or re.findall(r"Given value: (?!NestedArg)(.*)", message)
-    value = found[0] if found else re.findall(r"NestedArg\(key='[^']*', val='?(.*?)'?\)", message)[-1]
+    value = _whole_value(message)
     return value if len(value) < 60 else value[:57] + "..."
+
+
+def _whole_value(message: str) -> str:
+    found = re.findall(r"Got value: (.*)", message) or re.findall(r"Given value: (?!NestedArg)(.*)", message)
+    return found[0] if found else re.findall(r"NestedArg\(key='[^']*', val='?(.*?)'?\)", message)[-1]
 
 
 def _plain(leaf: str) -> str:
@@ -104,8 +109,9 @@ def _unknown_option(key: str, found: re.Match[str], message: str) -> str:
     owner = _owner(message, found)
     if owner is not None:
         options = _options(owner)
-        hint = nearest(parts[0], options)
-        return f"{key}: {owner.__name__} has no option {parts[0]}; it has {', '.join(options)}.{hint}"
+        known = f"it has {', '.join(options)}" if options else "beside class_path, init_args can stand here"
+        hint = nearest(parts[0], [*options, *CLASS_KEYS])
+        return f"{key}: {owner.__name__} has no option {parts[0]}; {known}.{hint}"
     return f"There is no option {typed}.{nearest(parts[0], _all_options())}\nType --help for all of them."
 
 
@@ -170,6 +176,16 @@ def _no_subclass(key: str, found: re.Match[str], message: str) -> str:
     return f"{key}: {_value(message)} is no {found[1]}.\nType python -m lit_gen list for the names that fit."
 
 
+def _no_class(key: str, found: re.Match[str], message: str) -> str:
+    """Neither a name nor a class_path; of a mapping, the key that was meant to be one of the two is told."""
+    keys = re.findall(r"['\"](\w+)['\"]: ", _whole_value(message))
+    hint = next((said for said in (nearest(typed, CLASS_KEYS) for typed in keys if typed not in CLASS_KEYS) if said), "")
+    return (
+        f"{key}: found {_value(message)}, expected a class of the kind {found[1]}.{hint}\nType the name of a class, or class_path: NAME "
+        "and its options in init_args."
+    )
+
+
 SAYINGS = (
     (r"Importing '(\S+)' is not allowed", _not_allowed),
     (r"arguments are required: (.*)", _missing),
@@ -178,4 +194,5 @@ SAYINGS = (
     (r"unrecognized arguments: (\S+)", _unknown_option),
     (r"No module named .*|module .* has no attribute .*", _not_importable),
     (r"Import path does not correspond to a subclass of (\w+)", _no_subclass),
+    (r"Not a valid subclass of (\w+)", _no_class),
 )

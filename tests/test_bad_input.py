@@ -100,6 +100,23 @@ def test_unknown_option_in_a_config_file_names_the_class_and_its_options(refused
     assert 'Did you mean "latent_dim"?' in message
 
 
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("{calss_path: GAN}", ["model: found {'calss_path': 'GAN'}", "kind LightningModule", 'mean "class_path"?']),
+        ("{class_path: GAN, init_args: {generator: {class_path: DCGANGenerator, ini_targs: {}}}}",
+         ["no option ini_targs", "init_args can stand here", 'Did you mean "init_args"?']),
+        ("7", ["model: found 7, expected a class of the kind LightningModule", "Type the name of a class"]),
+    ],
+)  # fmt: skip
+def test_a_class_that_is_not_named_is_asked_for(written: str, told: list[str], refused, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"model: {written}\ndata: {{class_path: Mnist5k}}\n")
+    message = refused("fit", f"--config={config}")
+    assert all(words in message for words in told), message
+    assert len(message) < 400, "jsonargparse's own answer has all that was tried"
+
+
 def test_missing_config_file(refused) -> None:
     assert "No config file at nowhere.yaml" in refused("fit", "--config", "nowhere.yaml")
 
