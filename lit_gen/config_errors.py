@@ -109,9 +109,10 @@ def _unknown_option(key: str, found: re.Match[str], message: str) -> str:
     owner = _owner(message, found)
     if owner is not None:
         options = _options(owner)
-        known = f"it has {', '.join(options)}" if options else "beside class_path, init_args can stand here"
-        hint = nearest(parts[0], [*options, *CLASS_KEYS])
-        return f"{key}: {owner.__name__} has no option {parts[0]}; {known}.{hint}"
+        if not options or parts[0] in CLASS_KEYS:  # the mapping was not seen as a class with its options
+            return f"{key}: a class has class_path and init_args, and nothing else.{_misspelt_class_key(message)}"
+        hint = nearest(parts[0], options)
+        return f"{key}: {owner.__name__} has no option {parts[0]}; it has {', '.join(options)}.{hint}"
     return f"There is no option {typed}.{nearest(parts[0], _all_options())}\nType --help for all of them."
 
 
@@ -177,13 +178,16 @@ def _no_subclass(key: str, found: re.Match[str], message: str) -> str:
 
 
 def _no_class(key: str, found: re.Match[str], message: str) -> str:
-    """Neither a name nor a class_path; of a mapping, the key that was meant to be one of the two is told."""
-    keys = re.findall(r"['\"](\w+)['\"]: ", _whole_value(message))
-    hint = next((said for said in (nearest(typed, CLASS_KEYS) for typed in keys if typed not in CLASS_KEYS) if said), "")
     return (
-        f"{key}: found {_value(message)}, expected a class of the kind {found[1]}.{hint}\nType the name of a class, or class_path: NAME "
-        "and its options in init_args."
+        f"{key}: found {_value(message)}, expected a class of the kind {found[1]}.{_misspelt_class_key(message)}\n"
+        "Type the name of a class, or class_path: NAME and its options in init_args."
     )
+
+
+def _misspelt_class_key(message: str) -> str:
+    """The keys of the value that was refused may have one that was meant to be class_path or init_args."""
+    typed = re.findall(r"'(\w+)': ", _whole_value(message))
+    return "".join(nearest(key, CLASS_KEYS) for key in dict.fromkeys(typed) if key not in CLASS_KEYS)
 
 
 SAYINGS = (

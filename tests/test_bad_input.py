@@ -103,9 +103,11 @@ def test_unknown_option_in_a_config_file_names_the_class_and_its_options(refused
 @pytest.mark.parametrize(
     ("written", "told"),
     [
-        ("{calss_path: GAN}", ["model: found {'calss_path': 'GAN'}", "kind LightningModule", 'mean "class_path"?']),
+        ("{calss_path: GAN}", ["model: a class has class_path and init_args", 'Did you mean "class_path"?']),
+        ("{calss_path: GAN, init_args: {}}",
+         ["model: found {'calss_path': 'GAN'", "kind LightningModule", 'Did you mean "class_path"?']),
         ("{class_path: GAN, init_args: {generator: {class_path: DCGANGenerator, ini_targs: {}}}}",
-         ["no option ini_targs", "init_args can stand here", 'Did you mean "init_args"?']),
+         ["model.generator: a class has class_path and init_args", 'Did you mean "init_args"?']),
         ("7", ["model: found 7, expected a class of the kind LightningModule", "Type the name of a class"]),
     ],
 )  # fmt: skip
