@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from jsonargparse import Namespace
+
 from lit_gen.errors import UserError
 
 DATA_SIZES = ("image_size", "channels")
@@ -48,14 +50,14 @@ def follow_data(model: Any, data: Any, line: Sequence[str]) -> None:
                 settings[name] = data["init_args"][name]
 
 
-def _with(node: Any, name: str) -> Iterator[Any]:
+def _with(node: Any, name: str) -> Iterator[dict[str, Any]]:
     """All settings below `node` that have this name, and a value: a null leaves something out."""
     if isinstance(node, list):
         for item in node:
             yield from _with(item, name)
-    elif hasattr(node, "keys"):
-        if node.get(name) is not None and not hasattr(node[name], "keys"):
-            yield node
-        for key in list(node.keys()):
-            if "." not in key:
-                yield from _with(node[key], name)
+    elif isinstance(node, dict | Namespace):
+        own = node if isinstance(node, dict) else vars(node)
+        if own.get(name) is not None and not isinstance(own[name], dict | Namespace):
+            yield own
+        for value in own.values():
+            yield from _with(value, name)

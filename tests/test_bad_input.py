@@ -35,7 +35,10 @@ MISTAKES = {
     "wrong type": (["--model.max_images=many"], ["model.max_images: found many, expected int"]),
     "wrong choice": (["--wandb=maybe"], ["found maybe, expected auto or online or offline or disabled"]),
     "size that the network cannot make": (["--model.generator.image_size=33"], ["33", "28, 32, 64, 128"]),
-    "sizes that differ": (["--data.image_size=32"], ["1x32x32", "1x28x28", "--data.image_size"]),
+    "sizes that differ": (
+        ["--data.image_size=32", "--model.generator.image_size=28"],
+        ["1x32x32", "1x28x28", "--data.image_size"],
+    ),
     "discriminator of another size": (["--model.discriminator.image_size=32"], ["discriminator", "1x28x28"]),
     "discriminator of other channels": (["--model.discriminator.channels=3"], ["discriminator", "1x28x28"]),
     "clipping to nothing": (["--model.gradient_clip=0"], ["gradient_clip is 0", "more than 0"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from lit_gen.errors import UserError
 from lit_gen.shortcuts import follow_data, put_source
@@ -37,6 +38,14 @@ def test_networks_follow_the_size_that_is_typed_for_the_data() -> None:
     generator, discriminator = (model["init_args"][name]["init_args"] for name in ("generator", "discriminator"))
     assert generator == {"image_size": 64, "channels": 3}
     assert discriminator == {"network": {"init_args": {"image_size": 64}}, "input_size": 64}
+
+
+def test_networks_follow_on_the_command_line(fit) -> None:
+    """What is parsed is no dict, so this goes through the parser."""
+    run = fit("--data.image_size=32", "--data.channels=3", "--model.max_images=16")
+    model = yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]
+    for name in ("generator", "discriminator"):
+        assert (model[name]["init_args"]["image_size"], model[name]["init_args"]["channels"]) == (32, 3)
 
 
 def test_a_null_leaves_something_out_and_stays() -> None:

@@ -114,6 +114,6 @@ def fit_size(node: Any, sizes: dict[str, int]) -> None:
         for item in node:
             fit_size(item, sizes)
     elif isinstance(node, dict):
-        node.update({name: value for name, value in sizes.items() if name in node})
+        node.update({name: value for name, value in sizes.items() if node.get(name) is not None})
         for value in node.values():
             fit_size(value, sizes)
