@@ -61,7 +61,10 @@ MISTAKES = {
     "trainer that is a switch": (["--trainer=true"], ["trainer"]),
     "null for a number": (["--model.penalties=[{class_path: R1, init_args: {gamma: null}}]"], ["R1 needs a value for"]),
     "character that no name has": (["--ckpt_path=a\0b"], ["a\\x00b", "cannot be looked at"]),
-    "image of a light year": (["--data.image_size=9223372036854775808"], ["Expected 1 to 16,384 pixels"]),
+    "image of a light year": (
+        ["--data.image_size=9223372036854775808", "--model.generator.image_size=28"],
+        ["Expected 1 to 16,384 pixels"],
+    ),
     "null for a part of a pair": (["--model.generator_optimizer.betas=[0.5, {}]"], ["betas"]),
     "missing folder": (["--data=ImageFolder", "--data.root=no/such"], ["no/such"]),
 }
