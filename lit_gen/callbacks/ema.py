@@ -33,6 +33,8 @@ class EMA(Callback):
     ) -> None:
         if half_life <= 0:
             raise UserError(f"EMA: half_life is {half_life}, but more than 0 images are needed, e.g. 10000.")
+        if ramp_up is not None and not ramp_up > 0:
+            raise UserError(f"EMA: ramp_up is {ramp_up}, but more than 0 is needed, e.g. 0.05, or null for none.")
         self.half_life = half_life
         self.ramp_up = ramp_up
         self.modules = modules or ["generator"]

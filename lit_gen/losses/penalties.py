@@ -1,5 +1,6 @@
 """Penalties on the discriminator: small callables that join its loss and combine freely."""
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -48,11 +49,14 @@ class R1(Penalty):
     Args:
         gamma: Weight, >= 0.
         every: The penalty is applied at every k-th update of the discriminator.
+
+    Raises:
+        UserError: An argument is outside these ranges.
     """
 
     def __init__(self, gamma: float = 10.0, every: int = 16) -> None:
         super().__init__(every)
-        self.gamma = gamma
+        self.gamma = _not_negative(self, "gamma", gamma)
 
     def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, *cond: Tensor) -> Tensor:
         """gamma/2 times the mean over B of the squared gradient, summed over pixels; `fake` is not used."""
@@ -67,11 +71,14 @@ class GradientPenalty(Penalty):
     Args:
         weight: The paper's lambda, >= 0.
         every: The penalty is applied at every k-th update of the discriminator.
+
+    Raises:
+        UserError: An argument is outside these ranges.
     """
 
     def __init__(self, weight: float = 10.0, every: int = 1) -> None:
         super().__init__(every)
-        self.weight = weight
+        self.weight = _not_negative(self, "weight", weight)
 
     def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor, *cond: Tensor) -> Tensor:
         """weight times the mean over B of (norm of the gradient - 1)^2, at a random point between real and fake."""
@@ -80,6 +87,15 @@ class GradientPenalty(Penalty):
         # The derivative of the root is infinite at 0, where D is flat.
         norm = (_squared_gradient(discriminator, between, *cond) + 1e-12).sqrt()
         return self.weight * (norm - 1).square().mean()
+
+
+def _not_negative(penalty: Penalty, name: str, value: float) -> float:
+    if not 0 <= value < math.inf:
+        raise UserError(
+            f"{type(penalty).__name__}: found {name} {value}, expected 0 or more: less would reward what it is to "
+            f"punish.\nType {name}: 10, say, or leave it out of the penalties."
+        )
+    return value
 
 
 def _squared_gradient(discriminator: nn.Module, images: Tensor, *cond: Tensor) -> Tensor:

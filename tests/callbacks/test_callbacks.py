@@ -91,7 +91,13 @@ def test_ema_of_what_is_not_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: EMA(half_life=0), lambda: SampleGrid(every=0), lambda: LastCheckpoint(every=0)]
+    "make",
+    [
+        lambda: EMA(half_life=0),
+        lambda: EMA(ramp_up=-1.0),
+        lambda: SampleGrid(every=0),
+        lambda: LastCheckpoint(every=0),
+    ],
 )
 def test_nonsense_intervals_are_refused(make) -> None:
     with pytest.raises(UserError):

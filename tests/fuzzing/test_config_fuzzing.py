@@ -146,12 +146,12 @@ def test_mutations_start_or_are_refused(kind: str, project: Path) -> None:
 
 
 def small(node: Any) -> Any:
-    """Settings whose networks and batches cost next to nothing; the mutation comes after."""
+    """Settings whose networks, batches and measurements cost next to nothing; the mutation comes after."""
     if isinstance(node, list):
         return [small(item) for item in node]
     if not isinstance(node, dict):
         return node
-    sizes = {"width": 8, "batch_size": 4}
+    sizes = {"width": 8, "batch_size": 4, "n": 20}
     return {
         key: sizes.get(key, small(value)) if isinstance(value, int) else small(value) for key, value in node.items()
     }

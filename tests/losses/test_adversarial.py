@@ -218,3 +218,9 @@ def test_penalties_say_how_often_they_apply(penalty):
     assert penalty(every=4).every == 4
     with pytest.raises(UserError, match=f"{penalty.__name__}: found every 0, expected 1 or more"):
         penalty(every=0)
+
+
+@pytest.mark.parametrize("make", [lambda: R1(gamma=-0.5), lambda: GradientPenalty(weight=float("inf"))])
+def test_a_penalty_that_rewards_is_refused(make):
+    with pytest.raises(UserError, match="expected 0 or more"):
+        make()
