@@ -84,7 +84,8 @@ def main() -> None:
                 rehearsal.killed_on_its_way(5)
         finally:
             warm.stop()
-    PAGE.write_text(page(rehearsal.tally, given.kills, given.seed))
+    others = PAGE.read_text().partition("\n## ")  # what tests/fuzzing/record.py wrote
+    PAGE.write_text(page(rehearsal.tally, given.kills, given.seed) + "".join(others[1:]))
 
 
 if __name__ == "__main__":
