@@ -1,7 +1,8 @@
 """Writes down in tests/faults/RESULTS.md what became of the mutated configurations of a long run, or of its pieces.
 
 pytest -s -m slow tests/fuzzing | python tests/fuzzing/record.py
-for first in 0 100 200; do LIT_GEN_FUZZ=$first:100 pytest -s -m slow tests/fuzzing; done | python tests/fuzzing/record.py
+for first in 0 100 200; do LIT_GEN_FUZZ=$first:100 pytest -s -m slow tests/fuzzing; done | \\
+    python tests/fuzzing/record.py
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ TEXT = """\
 Written by `pytest -s -m slow tests/fuzzing | python tests/fuzzing/record.py` with Python {python}, torch {torch}.
 
 Settings of the files in experiments/, with tiny networks and one thing changed at random (seeded), go through
-`python -m lit_gen fit` in a process of their own with 4 GB of memory beyond torch's. Each has to learn from a first batch
-within 20 s, or to end within 20 s in one message and status 2. Whatever else happens is wrong: a traceback, another status,
-more than one message, more time or memory.
+`python -m lit_gen fit` in a process of their own with 4 GB of memory beyond torch's. Each has to learn from a first
+batch within 20 s, or to end within 20 s in one message and status 2. Whatever else happens is wrong: a traceback,
+another status, more than one message, more time or memory.
 
 | changed | tried | started | refused | wrong |
 |---|---|---|---|---|
@@ -40,7 +41,7 @@ def counted(lines: Iterable[str]) -> dict[str, Counter[str]]:
     for line in lines:
         if match := LINE.match(line.strip()):
             kind, *numbers = match.groups()
-            found.setdefault(kind, Counter()).update(dict(zip(("started", "refused", "wrong"), map(int, numbers))))
+            found.setdefault(kind, Counter()).update(dict(zip(("started", "refused", "wrong"), map(int, numbers), strict=True)))
     return found
 
 
