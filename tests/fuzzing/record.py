@@ -41,7 +41,8 @@ def counted(lines: Iterable[str]) -> dict[str, Counter[str]]:
     for line in lines:
         if match := LINE.match(line.strip()):
             kind, *numbers = match.groups()
-            found.setdefault(kind, Counter()).update(dict(zip(("started", "refused", "wrong"), map(int, numbers), strict=True)))
+            counts = zip(("started", "refused", "wrong"), map(int, numbers), strict=True)
+            found.setdefault(kind, Counter()).update(dict(counts))
     return found
 
 
