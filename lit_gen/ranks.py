@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -45,11 +46,11 @@ class Ranks:
         if self.world_size == 1:
             return tensor[None]
         sent = tensor.contiguous()
-        if processes.get_backend() == "nccl":  # it sends what lies on a GPU
-            sent = sent.cuda()
         found = [torch.empty_like(sent) for _ in range(self.world_size)]
-        processes.all_gather(found, sent)
-        return torch.stack(found).to(tensor.device)
+        # NCCL sends what lies on a GPU alone; by way of it every batch would wait until the GPU is done.
+        beside = processes.get_backend() == "nccl" and not tensor.is_cuda
+        processes.all_gather(found, sent, _between_cpus(processes.group.WORLD) if beside else None)
+        return torch.stack(found)
 
     def collect(self, value: Value) -> list[Value]:
         """What each process gives, a value that can be pickled, in their order, in every process."""
@@ -90,3 +91,9 @@ class Ranks:
         """Waits until every process has come here."""
         if self.world_size > 1:
             processes.barrier()
+
+
+@cache
+def _between_cpus(world: processes.ProcessGroup) -> processes.ProcessGroup:
+    """The same processes, joined beside their GPUs."""
+    return processes.new_group(backend="gloo")
