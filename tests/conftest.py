@@ -111,6 +111,12 @@ def warm() -> Iterator[Warm]:
 
 
 @pytest.fixture
+def without_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports are written without their page, whose charts are half of the work of a measurement."""
+    monkeypatch.setattr("lit_gen.callbacks.evaluation.write_html", lambda *_: None)
+
+
+@pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """refused("fit", ...) runs a command that must end in one message and status 2, and returns the message."""
 
