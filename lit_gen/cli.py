@@ -43,7 +43,7 @@ from lit_gen.run_folder import Run
 from lit_gen.settings import check_settings
 from lit_gen.shortcuts import follow_data, put_source
 from lit_gen.structure import recorded
-from lit_gen.yaml_files import MODE
+from lit_gen.yaml_files import MODE, load_yaml
 
 FROM_CHECKPOINT = f"{FromCheckpoint.__module__}.{FromCheckpoint.__qualname__}"
 
@@ -76,12 +76,10 @@ class LitGenCLI(LightningCLI):
             args=args,
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Lightning's, less `predict`: that is a command of its own, which needs nothing but a checkpoint."""
-        subcommands = LightningCLI.subcommands()
-        del subcommands["predict"]
-        return subcommands
+    def subcommands(self) -> dict[str, set[str]]:
+        """Of Lightning's the one that the line asks for: parsers of the others would take a while to build."""
+        asked = self.line[0]
+        return {asked: LightningCLI.subcommands()[asked]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -112,6 +110,15 @@ class LitGenCLI(LightningCLI):
         put_source(self.settings.pop("source", None), self.settings.trainer.callbacks or [])
         follow_data(self.settings.model, self.settings.data, self.line)
         self._resolve_structures()
+
+    def _dump_config(self) -> None:
+        """Lightning's hyper-parameters of a checkpoint, from settings that need no second look."""
+        if not hasattr(self, "config_dump"):
+            self.config_dump = load_yaml(self._dumped(self.settings, skip_link_targets=False))
+
+    def _dumped(self, settings: Any, **options: Any) -> str:
+        """Settings that have been parsed, as YAML."""
+        return self._parser(self.subcommand).dump(settings, skip_unset=False, skip_validation=True, **options)
 
     def _resolve_structures(self) -> None:
         """Puts the network that a checkpoint records in the place of each FromCheckpoint.
@@ -224,7 +231,7 @@ class LitGenCLI(LightningCLI):
         settings = self.settings.clone()
         settings.pop("ckpt_path", None)
         settings.experiment = self.experiment  # else it would be called after its file, config.yaml
-        return self._parser(self.subcommand).dump(settings, skip_unset=False)
+        return self._dumped(settings)
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:

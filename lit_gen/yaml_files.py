@@ -22,9 +22,9 @@ def load_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: It is no YAML, or too large, too deep, or grown by its anchors.
     """
-    check_yaml(text)
+    root = check_yaml(text)
     try:
-        return yaml.safe_load(text)
+        return yaml.safe_load(text) if root is None else yaml.SafeLoader("").construct_document(root)
     except (ValueError, OverflowError) as error:  # a date or a number that there is not
         raise yaml.YAMLError(str(error)) from error
 
@@ -44,8 +44,8 @@ def read_yaml(path: Path) -> Any:
         raise yaml.YAMLError(str(error)) from error
 
 
-def check_yaml(text: str) -> None:
-    """Looks at the tree that a text describes, before any value is made of it.
+def check_yaml(text: str) -> yaml.Node | None:
+    """Looks at the tree that a text describes, before any value is made of it; returns the tree where there is one.
 
     Raises:
         yaml.YAMLError: See `load_yaml`.
@@ -53,13 +53,14 @@ def check_yaml(text: str) -> None:
     if len(text) > LARGEST:
         raise yaml.YAMLError(f"it has {len(text):,} characters, more than settings need")
     if not any(mark in text for mark in "[{:\n"):
-        return  # a plain value, as most options of a command line are
+        return None  # a plain value, as most options of a command line are
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if _size(root, {}, 0) > MOST:
             raise yaml.YAMLError(f"its anchors make more than {MOST:,} settings of it")
     except RecursionError as error:
         raise yaml.YAMLError(f"it is nested more than {DEEPEST} levels deep") from error
+    return root
 
 
 def _size(node: yaml.Node | None, known: dict[int, int], depth: int) -> int:

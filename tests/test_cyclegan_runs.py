@@ -25,7 +25,7 @@ NARROW = [
 ]
 TINY = [
     *("--data.batch_size=4", "--data.n_images_a=24", "--data.n_images_b=24", "--model.max_images=48"),
-    *("--trainer.log_every_n_steps=2", "--trainer.check_val_every_n_epoch=1", "--trainer.limit_val_batches=1"),
+    *("--trainer.log_every_n_steps=2", "--trainer.check_val_every_n_epoch=1", "--trainer.limit_val_batches=2"),
 ]
 
 

@@ -142,7 +142,7 @@ def test_test_writes_below_the_run(fit, capsys) -> None:
     assert all(part in page for part in ("Nearest neighbours", "Real and generated", "Precision and recall", "Samples"))
 
 
-def test_best_is_a_checkpoint_too(fit, refused) -> None:
+def test_best_is_a_checkpoint_too(fit, refused, without_pages: None) -> None:
     folder = fit(*MEASURED, "--trainer.callbacks.every=32")
     options = [f"--config={GAN_MNIST}", f"--trainer.default_root_dir={folder.parents[1]}", *TINY, *MEASURED]
     main(["test", *options, "--ckpt_path=best"])

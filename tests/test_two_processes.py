@@ -16,15 +16,21 @@ from two_ranks import TwoRanks, by_command_line
 from lit_gen.__main__ import main
 from lit_gen.callbacks.sync_ranks import SyncRanks
 
-# Of each family its experiment, and what makes its networks tiny.
+WIDTH = ["--model.generator.width=4", "--model.discriminator.width=4"]
+FEW = ["--data.n_images=400", "--trainer.limit_val_batches=2"]
+# Of each family its experiment, and what makes its networks and its data tiny.
 FAMILIES = {
-    "gan": ("gan_mnist5k.yaml", ["--model.generator.width=4", "--model.discriminator.width=4"]),
-    "conditional gan": ("cgan_mnist5k.yaml", ["--model.generator.width=4", "--model.discriminator.width=4"]),
-    "vae": ("vae_mnist5k.yaml", ["--model.encoder.width=4", "--model.decoder.width=4", "--model.mixture_components=2"]),
+    "gan": ("gan_mnist5k.yaml", [*WIDTH, *FEW]),
+    "conditional gan": ("cgan_mnist5k.yaml", [*WIDTH, *FEW]),
+    "vae": (
+        "vae_mnist5k.yaml",
+        ["--model.encoder.width=4", "--model.decoder.width=4", "--model.mixture_components=2", *FEW],
+    ),
     "cyclegan": (
         "cyclegan_digits.yaml",
         ["--model.pool_size=4", "--model.discriminator_a.width=4", "--model.discriminator_b.width=4"]
-        + ["--model.generator_ab.width=4", "--model.generator_ba.width=4"],
+        + ["--model.generator_ab.width=4", "--model.generator_ba.width=4"]
+        + ["--data.n_images_a=400", "--data.n_images_b=400", "--trainer.limit_val_batches=2"],
     ),
 }
 # Frozen for half of the run; the last of each family lies in a network with a moving average.
@@ -51,8 +57,8 @@ class Ran:
 
 def run(family: str, folder: Path, launch: Callable[..., str], *options: str) -> Ran:
     """The family's experiment on tiny networks, 160 images on two processes."""
-    experiment, networks = FAMILIES[family]
-    given = [f"--config={REPOSITORY / 'experiments' / experiment}", f"--trainer.default_root_dir={folder}", *networks]
+    experiment, tiny = FAMILIES[family]
+    given = [f"--config={REPOSITORY / 'experiments' / experiment}", f"--trainer.default_root_dir={folder}", *tiny]
     given += ["--data.batch_size=16", "--model.max_images=160", "--trainer.log_every_n_steps=2"]
     given += ["--trainer.callbacks+=spies.Spy", f"--trainer.callbacks.folder={folder}", *options]
     said = launch(folder, *given)
@@ -93,11 +99,11 @@ def test_the_ranks_draw_different_noise_for_one_run(both: Ran) -> None:
     assert len(list(both.folder.glob("*/*/run.json"))) == 1
 
 
-def test_one_process_measures_what_both_have_measured(both: Ran) -> None:
+def test_one_process_measures_what_both_have_measured(both: Ran, without_pages: None) -> None:
     """The last measurement of the run is of the weights that it ended with."""
     folder = next(both.folder.glob("*/*/last.ckpt")).parent
-    experiment, networks = FAMILIES[both.family]
-    options = [*networks, *MEASURED, f"--ckpt_path={folder}"]
+    experiment, tiny = FAMILIES[both.family]
+    options = [*tiny, *MEASURED, f"--ckpt_path={folder}"]
     main(["validate", f"--config={REPOSITORY / 'experiments' / experiment}", *options])
     alone = read_numbers(folder / "val" / "metrics.csv")
     by_both = read_numbers(folder / "metrics.csv")

@@ -53,7 +53,7 @@ def test_predict_makes_each_mode(run: Path, tmp_path: Path) -> None:
         assert {p.name for p in (tmp_path / mode).iterdir()} == {f"00000{k}.png" for k in range(3)} | {"grid.png"}
 
 
-def test_test_writes_the_bounds(run: Path) -> None:
+def test_test_writes_the_bounds(run: Path, without_pages: None) -> None:
     root = run.parents[1]
     options = [f"--config={PLAIN}", f"--trainer.default_root_dir={root}", *TINY, *NARROW, *MEASURED, "--ckpt_path=last"]
     main(["test", *options])

@@ -117,7 +117,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for source in (file for file in EXPERIMENTS if file.stem in SOURCES):
             config = folder / source.name
             config.write_text(yaml.safe_dump(small(settings(source)), sort_keys=False))
-            main(["fit", f"--config={config}", "--model.max_images=8", "--trainer.limit_val_batches=1"])
+            main(["fit", f"--config={config}", "--model.max_images=8", "--trainer.limit_val_batches=2"])
         patch.setattr(LitGenCLI, "_loggers", lambda self: [])
         callbacks = LitGenCLI._callbacks
         patch.setattr(LitGenCLI, "_callbacks", lambda self, *args: [*callbacks(self, *args), Started()])

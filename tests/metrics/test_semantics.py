@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -25,11 +25,6 @@ ONE = Ranks()
 
 
 @pytest.fixture(scope="module")
-def extractor() -> EfficientNetExtractor:
-    return EfficientNetExtractor(input_size=32)
-
-
-@pytest.fixture(scope="module")
 def digits() -> Tensor:
     """600 of them, (600, 1, 28, 28)."""
     data = Mnist5k()
@@ -38,38 +33,45 @@ def digits() -> Tensor:
     return rows_of(data.train_set, list(range(0, 3600, 6)))[0]
 
 
-def evidence(fake: Tensor, digits: Tensor, extractor: EfficientNetExtractor, folder: Path) -> Evidence:
+@pytest.fixture(scope="module")
+def evidence(digits: Tensor, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Tensor], Evidence]:
     """Images in place of generated ones, held against the third 200 digits, the first 100 being those of training."""
-    made = features_of_batches(lambda turns: list(fake.split(64))[turns], len(fake), extractor, folder, ONE)
+    extractor = EfficientNetExtractor(input_size=32)
     train, real = (features_of_set(Rows(part, None), extractor, ONE).features for part in (digits[:100], digits[400:]))
-    return Evidence(extractor.name, real, made, train)
+
+    def of(fake: Tensor) -> Evidence:
+        folder = tmp_path_factory.mktemp("made")
+        made = features_of_batches(lambda turns: list(fake.split(64))[turns], len(fake), extractor, folder, ONE)
+        return Evidence(extractor.name, real, made, train)
+
+    return of
 
 
-def test_blurring_raises_fid_step_by_step(digits: Tensor, extractor: EfficientNetExtractor, tmp_path: Path) -> None:
+def test_blurring_raises_fid_step_by_step(digits: Tensor, evidence: Callable[[Tensor], Evidence]) -> None:
     fresh = digits[200:400]
     blurs = [fresh, *(gaussian_blur(fresh, 9, sigma) for sigma in (0.5, 1.0, 2.0))]
-    found = [FID()(evidence(images, digits, extractor, tmp_path))["fid"] for images in blurs]
+    found = [FID()(evidence(images))["fid"] for images in blurs]
     assert found == sorted(found) and found[-1] > 2 * found[0]
 
 
-def test_the_order_of_images_does_not_matter(digits: Tensor, extractor: EfficientNetExtractor, tmp_path: Path) -> None:
+def test_the_order_of_images_does_not_matter(digits: Tensor, evidence: Callable[[Tensor], Evidence]) -> None:
     fresh, order = digits[200:370], torch.randperm(170)
+    one, other = evidence(fresh), evidence(fresh[order])
     for metric in (FID(), KID(), PrecisionRecall(), Memorisation()):
-        one, other = (metric(evidence(images, digits, extractor, tmp_path)) for images in (fresh, fresh[order]))
-        assert other == pytest.approx(one, rel=1e-6, abs=1e-9)
+        assert metric(other) == pytest.approx(metric(one), rel=1e-6, abs=1e-9)
 
 
 def test_a_replay_of_the_training_images_is_flagged_and_fresh_images_are_not(
-    digits: Tensor, extractor: EfficientNetExtractor, tmp_path: Path
+    digits: Tensor, evidence: Callable[[Tensor], Evidence]
 ) -> None:
     replay, fresh = digits[:100].repeat(2, 1, 1, 1), digits[200:400]
-    assert flagged(Memorisation().estimate(evidence(replay, digits, extractor, tmp_path)))
-    assert not flagged(Memorisation().estimate(evidence(fresh, digits, extractor, tmp_path)))
+    assert flagged(Memorisation().estimate(evidence(replay)))
+    assert not flagged(Memorisation().estimate(evidence(fresh)))
 
 
 def test_a_collapsed_generator_is_precise_and_recalls_little(
-    digits: Tensor, extractor: EfficientNetExtractor, tmp_path: Path
+    digits: Tensor, evidence: Callable[[Tensor], Evidence]
 ) -> None:
     collapsed = digits[400:402].repeat(100, 1, 1, 1)
-    found = PrecisionRecall()(evidence(collapsed, digits, extractor, tmp_path))
+    found = PrecisionRecall()(evidence(collapsed))
     assert found["precision"] == 1 and found["recall"] < 0.05

@@ -12,6 +12,8 @@ TINY = [
     "--model.max_images=64",
     "--trainer.log_every_n_steps=2",
     "--trainer.check_val_every_n_epoch=1",
+    "--trainer.limit_val_batches=2",
+    "--trainer.limit_test_batches=2",
 ]  # fmt: skip
 
 # Measures generated images in no time: a whole batch of them and a small one, by an extractor of almost no weights.

@@ -21,7 +21,7 @@ OPTIONS = [
     *("--model.generator.width=2", "--model.discriminator.width=2", "--model.max_images=640", "--model.loss=LeCamLoss"),
     *("--model.augment=ADA", "--model.augment.every=2", "--model.augment.speed=200", "--data.n_images=160"),
     *("--data.batch_size=16", "--data.horizontal_flip=true", "--trainer.check_val_every_n_epoch=1"),
-    *("--trainer.limit_val_batches=1", "--trainer.log_every_n_steps=2"),
+    *("--trainer.limit_val_batches=2", "--trainer.log_every_n_steps=2"),
     *("--trainer.callbacks+=LastCheckpoint", "--trainer.callbacks.every=48"),
 ]
 FIT = ["fit", f"--config={GAN_MNIST}", *OPTIONS, "--ckpt_path=last"]

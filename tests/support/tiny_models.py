@@ -64,11 +64,12 @@ class Reseed(Callback):
 
 def loader(model: LightningModule) -> DataLoader:
     random = torch.Generator().manual_seed(1)
-    tensors = [torch.rand(EPOCH, 1, 28, 28, generator=random) * 2 - 1]
+    side = 12 if isinstance(model, CycleGAN) else SIZE["image_size"]  # it takes any, and most of its time goes by them
+    tensors = [torch.rand(EPOCH, 1, side, side, generator=random) * 2 - 1]
     if isinstance(model, ConditionalGAN):
         tensors.append(torch.arange(EPOCH) % 3)
     if isinstance(model, CycleGAN):
-        tensors.append(torch.rand(EPOCH, 1, 28, 28, generator=random) * 2 - 1)
+        tensors.append(torch.rand(EPOCH, 1, side, side, generator=random) * 2 - 1)
     return DataLoader(TensorDataset(*tensors), batch_size=BATCH)
 
 

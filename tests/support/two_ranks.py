@@ -76,6 +76,8 @@ class TwoRanks:
 
 def serve() -> None:
     """Reads a line for each command, and answers with a line of how its two ranks ended."""
+    import wandb  # noqa: F401 (every command imports it, in half a second)
+
     import lit_gen.cli  # noqa: F401 (imports torch)
     from lit_gen.rooms import import_rooms
 

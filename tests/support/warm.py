@@ -82,6 +82,8 @@ class Warm:
 
 def serve() -> None:
     """Reads a line for each command, and answers with its process, then with how it ended."""
+    import wandb  # noqa: F401 (every command imports it, in half a second)
+
     import lit_gen.cli  # noqa: F401 (imports torch)
     from datamodules.mnist5k import Mnist5k
     from lit_gen.rooms import import_rooms
