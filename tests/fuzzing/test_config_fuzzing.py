@@ -10,7 +10,6 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-import jsonargparse._typehints
 import pytest
 import yaml
 from bounded import PATIENCE, bounded
@@ -60,13 +59,6 @@ class Started(Callback):
         os._exit(0)
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bare class name is looked up among all classes, whose paths do not change meanwhile."""
-    found = functools.cache(jsonargparse._typehints.get_import_path)
-    monkeypatch.setattr(jsonargparse._typehints, "get_import_path", found)
-
-
 @functools.cache
 def settings(file: Path) -> dict[str, Any]:
     return yaml.safe_load(file.read_text())
@@ -80,7 +72,7 @@ def written(folder: Path, number: int, kind: str, config: dict[str, Any]) -> tup
     return file, what
 
 
-def test_mutations_parse_or_are_refused(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mutations_parse_or_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)  # where the published sources are found
     ended: Counter[str] = Counter()
     for number, kind in [*enumerate(islice(cycle(KINDS), SUITE)), *FOUND]:
