@@ -18,7 +18,7 @@ import torch
 
 PAGE = Path(__file__).parents[1] / "faults" / "RESULTS.md"
 HEADING = "## Mutated configurations"
-LINE = re.compile(r"^\W*(\w+): (\d+) started, (\d+) refused, (\d+) wrong$")
+LINE = re.compile(r"([a-z_]+): (\d+) started, (\d+) refused, (\d+) wrong$")  # behind pytest's own letters
 TEXT = """\
 {heading}
 
@@ -39,7 +39,7 @@ def counted(lines: Iterable[str]) -> dict[str, Counter[str]]:
     """Kind of mutation -> how many started, were refused and were wrong, summed over the pieces."""
     found: dict[str, Counter[str]] = {}
     for line in lines:
-        if match := LINE.match(line.strip()):
+        if match := LINE.search(line.strip()):
             kind, *numbers = match.groups()
             counts = zip(("started", "refused", "wrong"), map(int, numbers), strict=True)
             found.setdefault(kind, Counter()).update(dict(counts))
