@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import errno
 import os
 import sys
 from importlib import import_module
@@ -11,10 +10,9 @@ from pathlib import Path
 
 from datamodules.packages import taken_from
 from lit_gen.errors import UserError, nearest
-from lit_gen.files import printable
+from lit_gen.files import FULL, printable
 from lit_gen.interruption import Interrupted, stops_raise
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LIGHTNING = {
     "fit": "train a model: fit --config experiments/gan_mnist5k.yaml",
     "validate": "measure a checkpoint on the validation images: validate --config ... --ckpt_path last",

@@ -16,7 +16,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_gen.checkpoint_content import RECIPES, check_content, check_entries, check_zip
-from lit_gen.checkpoint_file import refuse_damaged
+from lit_gen.checkpoint_file import refuse_damaged, sealed_but_changed
 from lit_gen.errors import UserError, nearest
 from lit_gen.fronts import weights_follow
 from lit_gen.packages import check_recipe, import_class, limited_imports
@@ -173,6 +173,8 @@ def load_file(path: str | PathLike[str], asker: str | None = None, trust: bool =
     Raises:
         UserError: The file cannot be read, or holds code and is not trusted.
     """
+    if sealed_but_changed(Path(path)):
+        refuse_damaged(Path(path))
     try:
         zipped = zipfile.is_zipfile(path)
         if zipped and not trust:

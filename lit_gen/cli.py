@@ -196,9 +196,8 @@ class LitGenCLI(LightningCLI):
     def _choose_run(self, given: dict[str, Any]) -> Run:
         root = Path(given["default_root_dir"] or "checkpoints").absolute()
         seed, checkpoint = self.settings.seed_everything, self.settings.get("ckpt_path")
-        return choose_run(
-            Wish(self.subcommand, root, self.experiment, seed, checkpoint, trial=bool(given["fast_dev_run"]))
-        )
+        trial, images = bool(given["fast_dev_run"]), getattr(self.model, "max_images", None)
+        return choose_run(Wish(self.subcommand, root, self.experiment, seed, checkpoint, trial, images))
 
     def _callbacks(self, given: dict[str, Any], several: bool) -> list[Callback]:
         """The user's callbacks in their order, then those that every run has unless the user brought such a one."""

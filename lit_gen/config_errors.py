@@ -34,8 +34,9 @@ def check_files(args: list[str]) -> None:
         if flag not in ("--config", "-c"):
             continue
         if value is None or not Path(value).is_file():
-            example = "experiments/gan_mnist5k.yaml"
-            raise UserError(f"No config file at {value}. Type --config PATH with a YAML file, e.g. {example}")
+            found = "Nothing behind --config" if value is None else f"No config file at {value}"
+            folder = ": that is a folder" if value is not None and Path(value).is_dir() else ""
+            raise UserError(f"{found}{folder}. Type --config PATH with a YAML file, e.g. experiments/gan_mnist5k.yaml")
         try:
             found = read_yaml(Path(value))
         except OSError as error:
@@ -197,6 +198,7 @@ SAYINGS = (
     (r"Option '(.+)' is not accepted", _unknown_option),
     (r"unrecognized arguments: (\S+)", _unknown_option),
     (r"No module named .*|module .* has no attribute .*", _not_importable),
-    (r"Import path does not correspond to a subclass of (\w+)", _no_subclass),
+    (r"Import path (?:\S+ )?does not correspond to a subclass of (\w+)", _no_subclass),
+    (r"does not accept option '(.+)'", _unknown_option),
     (r"Not a valid subclass of (\w+)", _no_class),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lit_gen.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -24,7 +27,8 @@ def write_whole(path: Path, text: str) -> None:
         unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written ({error.strerror}). Name a place that you may write.") from error
+        advice = "Make room" if error.errno in FULL else "Name a place that you may write"
+        raise UserError(f"{path} cannot be written ({error.strerror}). {advice}.") from error
 
 
 def writable_folder(folder: str | Path, called: str = "The folder") -> Path:

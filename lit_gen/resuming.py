@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lit_gen import run_lock, slurm
 from lit_gen.checkpoint import read
@@ -14,7 +14,7 @@ from lit_gen.errors import UserError
 from lit_gen.files import is_plain_name
 from lit_gen.metrics.runs import report_folder
 from lit_gen.paths import find_input
-from lit_gen.run_folder import Record, Run, check_links, existing_checkpoint, make_run, new_folder, newest
+from lit_gen.run_folder import Record, Run, check_links, existing_checkpoint, make_run, new_folder, newest, previous
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Wish:
         seed: The run's seed.
         checkpoint: `last`, `best`, a path, or None.
         trial: Nothing is going to be written.
+        max_images: With which a training ends, if with any.
     """
 
     subcommand: str
@@ -36,6 +37,7 @@ class Wish:
     seed: int | None
     checkpoint: str | None
     trial: bool = False
+    max_images: int | None = None
 
     @property
     def fit(self) -> bool:
@@ -83,13 +85,39 @@ def _checkpoint(wish: Wish) -> Path | None:
         return None
     path = folder / f"{wish.checkpoint}.ckpt"
     found = readable(path if wish.checkpoint == "last" else existing_checkpoint(path))
+    if wish.checkpoint == "last" and found == path:
+        found = _ours_or_before(path)
     rank_zero_info(f"{'Going on from' if wish.fit else 'The checkpoint:'} {found}.")
     return found
+
+
+def _ours_or_before(path: Path) -> Path:
+    """The checkpoint, or the one before it where a whole file of something else lies in its place, which is said.
+
+    Raises:
+        UserError: It is none, and there is no other.
+    """
+    try:
+        read(path)
+    except UserError as error:
+        if not previous(path).is_file():
+            raise
+        found = readable(previous(path))
+        reason = str(error).partition("\n")[0]
+        rank_zero_warn(f"{reason} Taking the checkpoint before it, {found}.")
+        return found
+    return path
 
 
 def _check(wish: Wish, checkpoint: Path) -> None:
     """A file that cannot be read, or that no run can go on from, is refused before anything is touched."""
     held = read(checkpoint)
+    record, images = Record.read(checkpoint.parent), held.get("images_seen", 0)
+    if wish.fit and wish.max_images and images >= wish.max_images and record and record.status == "finished":
+        raise UserError(
+            f"{checkpoint} is of a finished run and has seen {images:,} images, model.max_images is "
+            f"{wish.max_images:,}: there is nothing left to do.\nType --model.max_images {2 * images} for more."
+        )
     if wish.fit and "optimizer_states" not in held:
         raise UserError(
             f"{checkpoint} has no optimizers: it was published, merged, or holds adapters alone, and no run "

@@ -127,8 +127,9 @@ def existing_checkpoint(path: Path) -> Path:
     if path.is_dir() and (path / CHECKPOINT).is_file():
         return path / CHECKPOINT
     if not path.is_file():
+        folder = ": that is a folder without one" if path.is_dir() else ""
         raise UserError(
-            f"No checkpoint at {path}.\nName a file such as checkpoints/<experiment>/<run id>/last.ckpt, or type "
-            "--ckpt_path last for the newest run of this experiment."
+            f"No checkpoint at {path}{folder}.\nName a file such as checkpoints/<experiment>/<run id>/last.ckpt, or "
+            "type --ckpt_path last for the newest run of this experiment."
         )
     return path

@@ -84,6 +84,11 @@ FILES = {
     "does not parse": ("model: [1,\n a: b", ["line 2"]),
     "holds no settings": ("just words", ["no settings"]),
     "lacks networks": ("model: {class_path: GAN}", ["model: GAN needs generator, discriminator"]),
+    "has a word that means nothing": ("foo: 1", ["There is no option foo"]),
+    "calls a function": (
+        "model: {class_path: GAN, init_args: {loss: {class_path: torch.hub.load, init_args: {repo_or_dir: a}}}}",
+        ["model.loss: {'class_path': 'torch.hub.load'", "is no AdversarialLoss"],
+    ),
     "lacks everything": ("seed_everything: 1", ["Missing: data, model"]),
 }
 

@@ -117,6 +117,24 @@ def test_a_named_checkpoint_goes_on_in_its_own_folder(fit) -> None:
     assert checkpoint(folder)["images_seen"] == 96
 
 
+def test_a_finished_run_that_is_not_made_longer_is_left_alone(refused, trained: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in trained.iterdir() if path.is_file()}
+    message = refused("fit", f"--config={GAN_MNIST}", *TINY, f"--ckpt_path={trained}")
+    assert "has seen 64 images, model.max_images is 64: there is nothing left to do" in message
+    assert "--model.max_images 128" in message
+    assert {path: path.read_bytes() for path in trained.iterdir() if path.is_file()} == before
+
+
+def test_a_foreign_file_in_the_place_of_the_last_checkpoint_is_passed_over(fit, tmp_path: Path) -> None:
+    folder = fit()
+    unfinish(folder)
+    (folder / "last.ckpt").replace(folder / "last.previous.ckpt")
+    torch.save([1, 2], folder / "last.ckpt")
+    with pytest.warns(UserWarning, match="holds no Lightning checkpoint.* Taking the checkpoint before it"):
+        assert fit("--ckpt_path=last", "--model.max_images=96") == folder
+    assert checkpoint(folder)["images_seen"] == 96
+
+
 def test_the_experiment_can_be_named(fit) -> None:
     assert fit("--experiment=thin_digits").parent.name == "thin_digits"
 

@@ -183,10 +183,15 @@ class DivergenceWatch(Callback):
         last = last_of(trainer)
         kept = f"{last} is from before. " if last.is_file() else ""
         again = " It was gone back to a checkpoint already." if self.rolled_back else ""
+        typed = (
+            "" if last.is_file() else " There is no checkpoint yet that roll_back could go back to."
+        ) if self.roll_back else (
+            " Type --trainer.callbacks+=DivergenceWatch --trainer.callbacks.roll_back true to go back to the last "
+            "checkpoint and on with half the learning rate."
+        )  # fmt: skip
         return (
             f"The training has broken: {found}.{again}\n{kept}Try lower learning rates, gradient_clip, or a penalty "
-            "such as R1. Type --trainer.callbacks+=DivergenceWatch --trainer.callbacks.roll_back true to go back to "
-            "the last checkpoint and on with half the learning rate."
+            f"such as R1.{typed}"
         )
 
     def go_back(self, trainer: Trainer, pl_module: LightningModule, found: str) -> None:

@@ -31,7 +31,7 @@ class EMA(Callback):
     def __init__(
         self, half_life: float = 10_000, ramp_up: float | None = 0.05, modules: list[str] | None = None
     ) -> None:
-        if half_life <= 0:
+        if not half_life > 0:
             raise UserError(f"EMA: half_life is {half_life}, but more than 0 images are needed, e.g. 10000.")
         if ramp_up is not None and not ramp_up > 0:
             raise UserError(f"EMA: ramp_up is {ramp_up}, but more than 0 is needed, e.g. 0.05, or null for none.")

@@ -94,6 +94,7 @@ def test_ema_of_what_is_not_there() -> None:
     "make",
     [
         lambda: EMA(half_life=0),
+        lambda: EMA(half_life=float("nan")),
         lambda: EMA(ramp_up=-1.0),
         lambda: SampleGrid(every=0),
         lambda: LastCheckpoint(every=0),

@@ -159,7 +159,7 @@ def test_enough_is_enough(tmp_path: Path) -> None:
 
 def test_without_a_checkpoint_it_ends(tmp_path: Path) -> None:
     breaks = Break(partial(poison, "generator.head.weight", float("nan")), at=1)
-    with pytest.raises(Diverged):
+    with pytest.raises(Diverged, match="no checkpoint yet that roll_back could go back to") as broken:
         train(
             make("gan"),
             "gan",
@@ -169,6 +169,7 @@ def test_without_a_checkpoint_it_ends(tmp_path: Path) -> None:
             default_root_dir=tmp_path,
             enable_checkpointing=True,
         )
+    assert "--trainer.callbacks.roll_back" not in str(broken.value), "it is set already"
 
 
 @pytest.mark.parametrize(

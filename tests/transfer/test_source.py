@@ -197,3 +197,14 @@ def test_what_a_checkpoint_says_in_another_kind_it_does_not_say(damaged: dict, t
     torch.save({"state_dict": STATE, "images_seen": 3, **damaged}, tmp_path / "x.ckpt")
     check(tmp_path / "x.ckpt")
     main(["inspect", str(tmp_path / "x.ckpt")])
+
+
+def test_a_checkpoint_of_ours_that_the_disk_changed_is_no_source(trained: Path, tmp_path: Path, refused) -> None:
+    whole = bytearray((trained / "last.ckpt").read_bytes())
+    value = torch.load(trained / "last.ckpt", weights_only=True)["state_dict"]["generator.head.weight"]
+    place = bytes(whole).index(value.numpy().tobytes())
+    whole[place + 3] ^= 64  # of an exponent: some number is now 10^38 times another
+    (changed := tmp_path / "changed.ckpt").write_bytes(whole)
+    with pytest.raises(UserError, match="its checksum does not fit what it holds"):
+        open_source(str(changed), "LoadWeights")
+    assert "its checksum does not fit what it holds" in refused("inspect", str(changed))
