@@ -182,7 +182,7 @@ def test_a_place_that_cannot_be_written(refused, trained: Path, tmp_path: Path) 
 
 
 def test_resuming_with_another_architecture(refused, trained: Path, tmp_path: Path) -> None:
-    options = [*TINY, "--model.generator.width=8", f"--ckpt_path={trained / 'last.ckpt'}"]
+    options = [*TINY, "--model.generator.width=8", "--model.max_images=128", f"--ckpt_path={trained / 'last.ckpt'}"]
     message = refused("fit", f"--config={GAN_MNIST}", f"--trainer.default_root_dir={tmp_path}", *options)
     assert "does not fit the model of this configuration" in message
     assert Record.read(trained).status == "finished"
