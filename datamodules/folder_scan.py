@@ -115,7 +115,10 @@ def _visible(folder: Path) -> list[os.DirEntry]:
 
 
 def _is_image(entry: os.DirEntry) -> bool:
-    return entry.name.lower().endswith(EXTENSIONS) and entry.is_file()
+    """By its name; a link that leads nowhere as well, so that it is named among what cannot be read."""
+    if not entry.name.lower().endswith(EXTENSIONS):
+        return False
+    return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
 
 
 def _is_other(entry: os.DirEntry) -> bool:
@@ -123,5 +126,5 @@ def _is_other(entry: os.DirEntry) -> bool:
 
 
 def _describe(entry: os.DirEntry, root: Path) -> tuple[str, int, int]:
-    status = entry.stat()
+    status = entry.stat(follow_symlinks=entry.is_file())  # of a link that leads nowhere, its own
     return os.path.relpath(entry.path, root).replace(os.sep, "/"), status.st_size, status.st_mtime_ns

@@ -59,9 +59,14 @@ def is_plain_name(name: str) -> bool:
     return name not in ("", ".", "..") and Path(name).name == name and name.isprintable() and len(name.encode()) < 200
 
 
-def printable(text: str) -> str:
-    """A text of which a terminal obeys nothing: what steers it, as names in a foreign file may, stands as `\\x1b`."""
-    return "".join(one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text)
+def printable(text: str, kept: str = "\n\t") -> str:
+    """A text of which a terminal obeys nothing: what steers it, as names in a foreign file may, stands as `\\x1b`.
+
+    Args:
+        text: What is going to be shown.
+        kept: Characters that stay all the same; with "" the text becomes a single line, whatever names are in it.
+    """
+    return "".join(one if one.isprintable() or one in kept else one.encode("unicode_escape").decode() for one in text)
 
 
 def unlinked(path: Path) -> Path:

@@ -286,6 +286,29 @@ def test_names_cannot_command_the_terminal(tmp_path: Path, consult) -> None:
     assert "\x1b[2J\n.png: nothing in the file" in needs(consult(root, "--json")[1])["zero bytes"]
 
 
+def test_names_in_the_picture_stand_on_one_line(tmp_path: Path, consult, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, drawn = tmp_path / "photos", []
+    original = sheets.ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        sheets.ImageDraw.ImageDraw, "text", lambda *some, **more: (drawn.append(some[2]), original(*some, **more))
+    )
+    root.mkdir()
+    scene(0).save(root / "a\n\t\x1b.png")
+    status, said = consult(root)
+    assert status == 0
+    assert r"a\n\t\x1b.png" in drawn
+    assert str(tmp_path / "doctor.png") in said
+
+
+def test_a_link_that_leads_nowhere_is_unreadable(tmp_path: Path, consult) -> None:
+    save(tmp_path / "photos" / "train", *range(3))
+    (tmp_path / "photos" / "train" / "dangling.jpg").symlink_to(tmp_path / "nope")
+    (tmp_path / "photos" / "train" / "dangling.txt").symlink_to(tmp_path / "nope")
+    status, said = consult(tmp_path / "photos", "--json")
+    assert status == 1
+    assert needs(said) == {"unreadable": ["train/dangling.jpg: No such file or directory"]}
+
+
 def test_mistakes(tmp_path: Path, refused, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "photos", 0)
     (tmp_path / "empty").mkdir()

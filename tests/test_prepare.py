@@ -157,6 +157,15 @@ def test_duplicates_and_broken_files_are_left_out_and_named(photos: Path, tmp_pa
     assert exact_only["exact duplicate"] == {"cat/again.png": "cat/05.jpg"}
 
 
+def test_names_cannot_command_the_terminal(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "dog" / "\x1b[2J\n.png").write_text("no picture")
+    record = run(photos, tmp_path / "out")
+    assert list(record["left_out"]["broken"]) == ["dog/\x1b[2J\n.png"]
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert r"left out, broken: 1 (dog/\x1b[2J\n.png)" in said.splitlines()
+
+
 def test_split_folders_are_kept_and_the_held_out_copy_stays(photos: Path, tmp_path: Path) -> None:
     for name, first, count in (("train", 0, 20), ("test", 18, 5)):
         (tmp_path / "split" / name).mkdir(parents=True)

@@ -71,7 +71,7 @@ def doctor(
     else:
         shown = f"What training will see of {n_shown:,} of them: {target}" if n_shown else "No image can be used."
         lines = [*_lines(source, balance, hands, notes), "", shown]
-        print(*(printable(line).replace("\n", r"\n") for line in lines), sep="\n")  # a name may break lines as well
+        print(*(printable(line, kept="") for line in lines), sep="\n")
     if hands:
         sys.exit(1)
 

@@ -17,7 +17,7 @@ from lit_gen.contact_sheet import contact_sheet, evenly
 from lit_gen.crops import Crop, FaceCrop, centre, cut
 from lit_gen.duplicates import Duplicates, content_of
 from lit_gen.errors import UserError
-from lit_gen.files import whole_folder
+from lit_gen.files import printable, whole_folder
 
 SPLITS = {TRAIN: "train", VAL: "val", TEST: "test"}
 CASCADES = {"face": "haarcascade_frontalface_default.xml", "cat-face": "haarcascade_frontalcatface_extended.xml"}
@@ -95,7 +95,7 @@ def prepare(
         asked = {"crop": crop, "size": size, "val": val, "test": test, "near": near, "margin": margin}
         asked |= {"all_faces": all_faces, "enlarge": enlarge, "keep_classes": keep_classes}
         _describe(unfinished, {"folder": source.name, "asked": asked, **counts, "left_out": left_out, "images": placed})
-    print("\n".join(_lines(target, counts, left_out)))
+    print(*(printable(line, kept="") for line in _lines(target, counts, left_out)), sep="\n")
 
 
 def _describe(folder: Path, record: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from datamodules.image_files import BAD, WORDS, Kind, open_image
 from lit_gen.contact_sheet import THUMBNAIL, evenly
+from lit_gen.files import printable
 from lit_gen.health.examination import Records, View, to_picture
 
 ROWS = 10  # at most, and as many columns
@@ -57,7 +58,7 @@ def _tile(path: Path, view: View, lines: list[str]) -> Image.Image:
     tile.paste(shown.resize((side, side), Image.Resampling.NEAREST), (0, 0))
     draw = ImageDraw.Draw(tile)
     for number, line in enumerate(lines):
-        text = line.encode("ascii", "replace").decode()  # the built-in font has no other letters
+        text = printable(line, kept="").encode("ascii", "replace").decode()  # the built-in font has no other letters
         while draw.textlength(text) > side:
             text = text[1:]  # of a long name, the end is telling
         draw.text((0, side + 1 + 12 * number), text, fill="white")

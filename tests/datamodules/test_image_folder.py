@@ -151,6 +151,16 @@ def test_a_link_to_its_own_parent_ends(make_folder) -> None:
     assert len(ready(root).train_set) == 8
 
 
+def test_a_link_that_leads_nowhere_is_refused_until_it_leads_somewhere(make_folder) -> None:
+    root = make_folder(cat=10)
+    (root / "cat" / "dangling.png").symlink_to(root / "nope")
+    with pytest.warns(UserWarning, match=r"refused 1 broken image.*cat/dangling.png \(unreadable: No such file"):
+        data = ready(root, val_fraction=0, test_fraction=0)
+    assert len(data.train_set) == 10
+    Image.new("RGB", (9, 9)).save(root / "nope", "PNG")
+    assert len(ready(root, val_fraction=0, test_fraction=0).train_set) == 11
+
+
 def test_other_files_and_hidden_folders_are_ignored(make_folder) -> None:
     root = make_folder(**{"cat": 10, ".thumbnails": 3, "__MACOSX": 3})
     (root / "cat" / "notes.txt").write_text("no image")
