@@ -60,7 +60,7 @@ def scan(root: Path) -> Listing:
 
 def _split_folders(root: Path) -> list[tuple[int, str]]:
     """(split, folder relative to the root) for each split that the root brings; the root itself where it has none."""
-    names = [entry.name for entry in _visible(root) if entry.is_dir()]
+    names = [entry.name for entry in _visible(root) if _leads_to(entry.is_dir)]
     if "train" not in names:
         return [(TRAIN, "")]
     others = [name for name in names if name not in SPLIT_FOLDERS]
@@ -75,7 +75,7 @@ def _split_folders(root: Path) -> list[tuple[int, str]]:
 def _classes(root: Path, folder: str) -> Iterator[tuple[str, Iterator[tuple[str, int, int]]]]:
     """(class name, its images) for each class of a split folder."""
     entries = _visible(root / folder)
-    classes = [entry.name for entry in entries if entry.is_dir()]
+    classes = [entry.name for entry in entries if _leads_to(entry.is_dir)]
     loose = [_describe(entry, root) for entry in entries if _is_image(entry)]
     if loose and classes:
         rank_zero_warn(
@@ -102,7 +102,7 @@ def _files(
     if identity in parents:  # a link that leads back into one of its own parents
         return
     for entry in _visible(folder):
-        if entry.is_dir():
+        if _leads_to(entry.is_dir):
             yield from _files(root, Path(entry.path), (*parents, identity), wanted)
         elif wanted(entry):
             yield _describe(entry, root)
@@ -114,17 +114,25 @@ def _visible(folder: Path) -> list[os.DirEntry]:
         return sorted((e for e in entries if not e.name.startswith((".", "__"))), key=lambda e: e.name)
 
 
+def _leads_to(kind: Callable[[], bool]) -> bool:
+    """Whether an entry is a folder, or a file; a link to itself is neither, which the system answers with an error."""
+    try:
+        return kind()
+    except OSError:
+        return False
+
+
 def _is_image(entry: os.DirEntry) -> bool:
     """By its name; a link that leads nowhere as well, so that it is named among what cannot be read."""
     if not entry.name.lower().endswith(EXTENSIONS):
         return False
-    return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
+    return _leads_to(entry.is_file) or (entry.is_symlink() and not Path(entry.path).exists())
 
 
 def _is_other(entry: os.DirEntry) -> bool:
-    return not entry.name.lower().endswith(EXTENSIONS) and entry.is_file()
+    return not entry.name.lower().endswith(EXTENSIONS) and _leads_to(entry.is_file)
 
 
 def _describe(entry: os.DirEntry, root: Path) -> tuple[str, int, int]:
-    status = entry.stat(follow_symlinks=entry.is_file())  # of a link that leads nowhere, its own
+    status = entry.stat(follow_symlinks=_leads_to(entry.is_file))  # of a link that leads nowhere, its own
     return os.path.relpath(entry.path, root).replace(os.sep, "/"), status.st_size, status.st_mtime_ns

@@ -304,6 +304,7 @@ def test_a_link_that_leads_nowhere_is_unreadable(tmp_path: Path, consult) -> Non
     save(tmp_path / "photos" / "train", *range(3))
     (tmp_path / "photos" / "train" / "dangling.jpg").symlink_to(tmp_path / "nope")
     (tmp_path / "photos" / "train" / "dangling.txt").symlink_to(tmp_path / "nope")
+    (tmp_path / "photos" / "train" / "loop.txt").symlink_to("loop.txt")
     status, said = consult(tmp_path / "photos", "--json")
     assert status == 1
     assert needs(said) == {"unreadable": ["train/dangling.jpg: No such file or directory"]}
