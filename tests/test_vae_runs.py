@@ -63,7 +63,7 @@ def test_test_writes_the_bounds(run: Path, without_pages: None) -> None:
 
 
 def test_another_latent_size_does_not_fit_the_checkpoint(run: Path, refused) -> None:
-    resume = ["fit", f"--config={PLAIN}", *TINY, *NARROW, f"--ckpt_path={run}"]
+    resume = ["fit", f"--config={PLAIN}", *TINY, *NARROW, f"--ckpt_path={run}", "--model.max_images=640"]
     said = refused(*resume, "--model.encoder.latent_dim=3", "--model.decoder.latent_dim=3")
     assert "does not fit the model of this configuration" in said
     assert "[2, 2]" in said or "[4, 8]" in said
@@ -80,7 +80,10 @@ def test_another_latent_size_does_not_fit_the_checkpoint(run: Path, refused) -> 
             "the data has 10 classes, the networks have 9",
         ),
         (["--model.encoder.n_classes=9"], "encoder's n_classes is 9, the decoder's 10"),
-        (["--data.image_size=32"], "the data's images are 1x32x32, the decoder makes 1x28x28"),
+        (
+            ["--data.image_size=32", "--model.decoder.image_size=28"],
+            "the data's images are 1x32x32, the decoder makes 1x28x28",
+        ),
         (["--model.encoder.image_size=32"], "the encoder does not take the decoder's images"),
         (["--model.optimizer.lr=-1"], "optimizer refuses its settings"),
         (["--model.beta=-1"], "beta is -1.0, expected at least 0"),
