@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import logging
 import netrc
 import os
 import shutil
+import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TextIO
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlparse
+from urllib.request import urlopen
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
@@ -163,6 +167,8 @@ class WandbRun(WandbLogger):
 
         while True:
             try:
+                if self._wandb_init["mode"] == "online":
+                    _ask_server(wandb.setup().settings.base_url)
                 return wandb.init(**self._wandb_init)
             except Exception as error:  # unreachable server, no login, full disk: the training matters more
                 if (mode := self._wandb_init["mode"]) == "disabled":
@@ -172,6 +178,8 @@ class WandbRun(WandbLogger):
                     instead, where = "offline", "the run can go up later, by `wandb sync`"
                 rank_zero_warn(f"W&B could not start {mode} ({_first_line(error)}); training goes on, {where}.")
                 self._wandb_init["mode"] = instead
+                with contextlib.suppress(Exception, SystemExit):  # else W&B's service holds on to the failed run's id
+                    wandb.teardown()
 
     @staticmethod
     def _define_axes(run: Any) -> None:
@@ -281,6 +289,17 @@ def wandb_mode(mode: WandbMode = "auto") -> str:
     except (OSError, netrc.NetrcParseError):
         known = None
     return "online" if known else "offline"
+
+
+def _ask_server(url: str, timeout: float = 5) -> None:
+    """Fails where no server answers, within seconds; W&B itself would try again and again for `init_timeout`."""
+    try:
+        urlopen(url, timeout=timeout).close()  # by way of the environment's proxy, as W&B
+    except HTTPError:
+        pass  # an answer
+    except URLError as error:
+        if not isinstance(error.reason, ssl.SSLError):  # W&B may trust other certificates
+            raise OSError(f"{url} does not answer: {error.reason}") from error
 
 
 def _quiet_settings() -> Any:

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -160,12 +161,36 @@ def test_training_goes_on_where_wandb_cannot_start(broken, ends, fit, monkeypatc
         return real(**options)
 
     monkeypatch.setattr(wandb, "init", unreachable)
+    monkeypatch.setattr("lit_gen.loggers._ask_server", lambda url: None)
     with pytest.warns(UserWarning, match="W&B could not start") as said:
         folder = fit("--wandb=online")
     assert rows(folder)[-1]["images_seen"] == "64"
     assert tried == [*broken, ends]
     told = [str(one.message) for one in said if "W&B" in str(one.message)]
     assert len(told) == len(broken) and "online (no route to host); training goes on" in told[0]
+
+
+@pytest.mark.parametrize("asked_first", [True, False])
+def test_an_unreachable_server_leaves_a_whole_offline_run(asked_first, monkeypatch, tmp_path: Path) -> None:
+    """W&B's own service, which must not hold on to the id of the run that it could not begin."""
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # refuses at once
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    wandb.teardown()  # it keeps the environment that it began with
+    logger = WandbRun(tmp_path, "project", "group", "run")
+    if not asked_first:  # a server that answers at first, and then no more
+        monkeypatch.setattr("lit_gen.loggers._ask_server", lambda url: None)
+        logger._wandb_init["settings"].init_timeout = 0.5
+    began = time.monotonic()
+    with pytest.warns(UserWarning, match="W&B could not start online .*; training goes on") as said:
+        logger.log_metrics({"a_loss": 12.625})
+        logger.finish()
+    wandb.teardown()
+    assert time.monotonic() - began < 15
+    assert len([one for one in said if "W&B" in str(one.message)]) == 1
+    (data,) = tmp_path.glob("wandb/offline-run-*/run-run.wandb")
+    assert data.parent == Path(logger.files())
+    assert b"a_loss" in data.read_bytes() and b"12.625" in data.read_bytes()
 
 
 LOGS_ON = """
