@@ -16,7 +16,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_gen.checkpoint_content import RECIPES, check_content, check_entries, check_zip
-from lit_gen.checkpoint_file import refuse_damaged, sealed_but_changed
+from lit_gen.checkpoint_file import refuse_damaged
 from lit_gen.errors import UserError, nearest
 from lit_gen.fronts import weights_follow
 from lit_gen.packages import check_recipe, import_class, limited_imports
@@ -152,7 +152,6 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise UserError(f"No checkpoint at {path}.\nRuns keep theirs at checkpoints/<experiment>/<run id>/last.ckpt.")
-    refuse_damaged(Path(path))
     checkpoint = load_file(path)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} holds no Lightning checkpoint: a dict with `state_dict` was expected.")
@@ -173,8 +172,7 @@ def load_file(path: str | PathLike[str], asker: str | None = None, trust: bool =
     Raises:
         UserError: The file cannot be read, or holds code and is not trusted.
     """
-    if sealed_but_changed(Path(path)):
-        refuse_damaged(Path(path))
+    refuse_damaged(Path(path))
     try:
         zipped = zipfile.is_zipfile(path)
         if zipped and not trust:

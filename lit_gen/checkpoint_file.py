@@ -131,7 +131,9 @@ def damage_of(path: Path) -> str | None:
     """What is wrong with a file that torch wrote, or None; without a seal the archive's own checksums have to do."""
     try:
         with path.open("rb") as file:
-            body, seal = _seal(file)
+            body = file.seek(0, os.SEEK_END) - SEAL
+            file.seek(max(body, 0))
+            seal = file.read()
             if body > 0 and seal.startswith(MARK):
                 fits = seal[len(MARK) :] == _digest(file, body)
                 return None if fits else "its checksum does not fit what it holds"
@@ -147,20 +149,6 @@ def damage_of(path: Path) -> str | None:
             return wrong and f"the checksum of {wrong} does not fit what it holds"
     except (OSError, zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
         return str(error) or type(error).__name__
-
-
-def sealed_but_changed(path: Path) -> bool:
-    """Whether a file has a checksum of ours that does not fit; of files that others wrote, torch has to judge."""
-    with path.open("rb") as file:
-        body, seal = _seal(file)
-        return body > 0 and seal.startswith(MARK) and seal[len(MARK) :] != _digest(file, body)
-
-
-def _seal(file: BinaryIO) -> tuple[int, bytes]:
-    """Where the mark of a sealed file would begin, and what is there."""
-    body = file.seek(0, os.SEEK_END) - SEAL
-    file.seek(max(body, 0))
-    return body, file.read()
 
 
 def _digest(file: BinaryIO, body: int) -> bytes:

@@ -56,7 +56,7 @@ def choose_run(wish: Wish) -> Run:
     if not wish.fit and checkpoint is None:
         raise UserError(f"{wish.subcommand} needs a trained model. Type --ckpt_path last or --ckpt_path PATH.")
     if checkpoint is not None:
-        _check(wish, checkpoint)
+        checkpoint = _checked(wish, checkpoint)
     own = checkpoint is not None and Record.read(checkpoint.parent) is not None
     folder = checkpoint.parent if own else new_folder(wish.root, wish.experiment)
     check_links(folder)
@@ -85,33 +85,24 @@ def _checkpoint(wish: Wish) -> Path | None:
         return None
     path = folder / f"{wish.checkpoint}.ckpt"
     found = readable(path if wish.checkpoint == "last" else existing_checkpoint(path))
-    if wish.checkpoint == "last" and found == path:
-        found = _ours_or_before(path)
     rank_zero_info(f"{'Going on from' if wish.fit else 'The checkpoint:'} {found}.")
     return found
 
 
-def _ours_or_before(path: Path) -> Path:
-    """The checkpoint, or the one before it where a whole file of something else lies in its place, which is said.
+def _checked(wish: Wish, checkpoint: Path) -> Path:
+    """A file that cannot be read, or that no run can go on from, is refused before anything is touched.
 
-    Raises:
-        UserError: It is none, and there is no other.
+    Returns:
+        The checkpoint; the one before it where `last` is a whole file of something else, which is said.
     """
     try:
-        read(path)
+        held = read(checkpoint)
     except UserError as error:
-        if not previous(path).is_file():
+        before = previous(checkpoint)
+        if wish.checkpoint != "last" or not before.is_file():
             raise
-        found = readable(previous(path))
-        reason = str(error).partition("\n")[0]
-        rank_zero_warn(f"{reason} Taking the checkpoint before it, {found}.")
-        return found
-    return path
-
-
-def _check(wish: Wish, checkpoint: Path) -> None:
-    """A file that cannot be read, or that no run can go on from, is refused before anything is touched."""
-    held = read(checkpoint)
+        rank_zero_warn(f"{str(error).splitlines()[0]} Taking the checkpoint before it, {before}.")
+        checkpoint, held = before, read(before)
     record, images = Record.read(checkpoint.parent), held.get("images_seen", 0)
     if wish.fit and wish.max_images and images >= wish.max_images and record and record.status == "finished":
         raise UserError(
@@ -124,3 +115,4 @@ def _check(wish: Wish, checkpoint: Path) -> None:
             "can go on from it.\nGo on from a run's last.ckpt, or begin a new run from these weights: "
             f"--trainer.callbacks+=LoadWeights --trainer.callbacks.source {checkpoint}"
         )
+    return checkpoint

@@ -183,15 +183,17 @@ class DivergenceWatch(Callback):
         last = last_of(trainer)
         kept = f"{last} is from before. " if last.is_file() else ""
         again = " It was gone back to a checkpoint already." if self.rolled_back else ""
-        typed = (
-            "" if last.is_file() else " There is no checkpoint yet that roll_back could go back to."
-        ) if self.roll_back else (
-            " Type --trainer.callbacks+=DivergenceWatch --trainer.callbacks.roll_back true to go back to the last "
-            "checkpoint and on with half the learning rate."
-        )  # fmt: skip
+        more = ""
+        if not self.roll_back:
+            more = (
+                " Type --trainer.callbacks+=DivergenceWatch --trainer.callbacks.roll_back true to go back to the last "
+                "checkpoint and on with half the learning rate."
+            )
+        elif not last.is_file():
+            more = " There is no checkpoint yet that roll_back could go back to."
         return (
             f"The training has broken: {found}.{again}\n{kept}Try lower learning rates, gradient_clip, or a penalty "
-            f"such as R1.{typed}"
+            f"such as R1.{more}"
         )
 
     def go_back(self, trainer: Trainer, pl_module: LightningModule, found: str) -> None:

@@ -193,7 +193,7 @@ def scale_blocks(channels: int, side: int, width: int) -> nn.Sequential:
     while side > 4 or not layers:
         kernel, stride = (4, 2) if side > 4 else (3, 1)
         layers.append(spectral_normed(nn.Conv2d(channels, width, kernel, stride, 1, bias=False)))
-        if channels != RGB:  # pixels are not normalised in their first layer, as in DCGAN
+        if channels == width:  # pixels are not normalised in their first layer, as in DCGAN
             layers.append(nn.BatchNorm2d(width))
         layers.append(nn.LeakyReLU(SLOPE, inplace=True))
         channels = width

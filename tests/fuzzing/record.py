@@ -27,7 +27,7 @@ Written by `pytest -s -m slow tests/fuzzing | python tests/fuzzing/record.py` wi
 Settings of the files in experiments/, with tiny networks and one thing changed at random (seeded), go through
 `python -m lit_gen fit` in a process of their own with 4 GB of memory beyond torch's. Each has to learn from a first
 batch within 20 s, or to end within 20 s in one message and status 2. Whatever else happens is wrong: a traceback,
-another status, more than one message, more time or memory.
+another status, more than one message, more time or memory. Run it on quiet cores: the 20 s are of the wall's clock.
 
 | changed | tried | started | refused | wrong |
 |---|---|---|---|---|
