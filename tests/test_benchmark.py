@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -218,6 +219,33 @@ def test_cells_of_a_source_that_failed_are_not_begun(tmp_path: Path, monkeypatch
     with pytest.raises(SystemExit):
         command.benchmark(changed(tmp_path, runs=runs), str(tmp_path / "out"), jobs=2)
     assert sorted(ran) == ["scratch", "source_dogs"]
+
+
+def test_a_source_is_trained_again_only_where_a_cell_still_needs_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = []
+
+    def run(cell: Any, folder: Path, source: Path | None, *_: Any) -> None:
+        ran.append((cell.method, source))
+        shutil.rmtree(folder, ignore_errors=True)  # as run_cell does
+        finish(folder, cell.method, 0.5, last="run/last.ckpt")
+        (folder / "run").mkdir()
+        (folder / "run" / "last.ckpt").touch()
+
+    monkeypatch.setattr(command, "run_cell", run)
+    runs = [{"methods": ["finetune", "freezed"], "data": "faces32", "shots": 100, "minutes": 1}]
+    arguments = [changed(tmp_path, runs=runs), str(tmp_path / "out")]
+    command.benchmark(*arguments, only="finetune*")
+    (checkpoint,) = (tmp_path / "out" / "sources").glob("*/run/last.ckpt")
+    assert ran == [("source_dogs", None), ("finetune", checkpoint)]
+    checkpoint.unlink()  # results were kept, as in the repository, and the large files were not
+    capsys.readouterr()
+    command.benchmark(*arguments, only="finetune*", dry_run=True)
+    assert capsys.readouterr().out.count("finished") == 2
+    command.benchmark(*arguments)
+    assert [method for method, _ in ran[2:]] == ["source_dogs", "freezed"]
+    assert "| dogs | faces32 |" in (tmp_path / "out" / "results.md").read_text()
 
 
 def test_a_command_that_fails_is_told_with_its_log(tmp_path: Path) -> None:

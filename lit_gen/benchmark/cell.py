@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from copy import deepcopy
@@ -75,8 +76,9 @@ def with_source(config: dict[str, Any], source: Path | None, trains: bool) -> di
 
 
 def checkpoint_in(folder: Path) -> Path:
-    """What a finished source hands on: its last weights."""
-    return Path(json.loads((folder / RESULT).read_text(encoding="utf-8"))["last"])
+    """What a source hands on: its last weights. There is no such file where only its result was kept."""
+    last = json.loads((folder / RESULT).read_text(encoding="utf-8"))["last"] if finished(folder) else CHECKPOINT
+    return (folder / last).resolve()
 
 
 def conclude(cell: Planned, folder: Path, best: Path, run: Path | None) -> None:
@@ -93,8 +95,9 @@ def conclude(cell: Planned, folder: Path, best: Path, run: Path | None) -> None:
         "numbers": numbers,
         "floor": floor,
         "curve": [] if run is None else curve_of(run / "metrics.csv"),
-        "best": str(best.resolve()),
-        "last": str((best if run is None else run / CHECKPOINT).resolve()),
+        # From the cell's own folder, which may be copied elsewhere with what is in it.
+        "best": os.path.relpath(best, folder),
+        "last": os.path.relpath(best if run is None else run / CHECKPOINT, folder),
     }
     write_whole(folder / RESULT, json.dumps(result, indent=1) + "\n")
 

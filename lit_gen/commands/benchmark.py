@@ -83,20 +83,27 @@ class Bench:
 
     def listing(self) -> Iterator[str]:
         """A line for each chosen cell, after those of their sources."""
-        for cell in [*self.sources(), *self.chosen]:
-            yield f"{'finished' if self.finished(cell) else 'to run  '}  {cell.name}"
+        waiting = [cell for part in self.waiting() for cell in part]
+        for cell in [*self.sources(self.chosen), *self.chosen]:
+            yield f"{'to run  ' if cell in waiting else 'finished'}  {cell.name}"
 
-    def sources(self) -> list[Planned]:
-        """The sources of the chosen cells that are trained here."""
-        names = dict.fromkeys(cell.source for cell in self.chosen if cell.source is not None)
+    def sources(self, cells: Sequence[Planned]) -> list[Planned]:
+        """The sources of these cells that are trained here."""
+        names = dict.fromkeys(cell.source for cell in cells if cell.source is not None)
         return [source for name in names if isinstance(source := self.plan.sources[name], Planned)]
+
+    def waiting(self) -> tuple[list[Planned], list[Planned]]:
+        """The sources and the cells that are still to be run: a source only where a cell needs its checkpoint."""
+        cells = [cell for cell in self.chosen if not self.finished(cell)]
+        missing = [one for one in self.sources(cells) if not checkpoint_in(self.plan.place(one, self.folder)).is_file()]
+        return missing, cells
 
     def finished(self, cell: Planned) -> bool:
         return finished(self.plan.place(cell, self.folder))
 
     def run(self, jobs: int) -> None:
         """Sources first, then cells, `jobs` at once; results are written after each."""
-        waiting = [[cell for cell in part if not self.finished(cell)] for part in (self.sources(), self.chosen)]
+        waiting = self.waiting()
         told = Progress(sum(map(len, waiting)), sum(cell.minutes for part in waiting for cell in part))
         self.write()
         for part in waiting:
@@ -116,10 +123,10 @@ class Bench:
         """Runs one cell, in a thread of its own."""
         source = self.plan.sources.get(cell.source) if cell.source else None
         if isinstance(source, Planned):
-            where = self.plan.place(source, self.folder)
-            if not finished(where):
+            checkpoint = checkpoint_in(self.plan.place(source, self.folder))
+            if not checkpoint.is_file():
                 raise CellFailed(f"its source {cell.source} failed")
-            source = checkpoint_in(where)
+            source = checkpoint
         options = [f"--wandb={self.wandb}"]
         run_cell(cell, self.plan.place(cell, self.folder), source, self.plan.name, options, self.children)
 
