@@ -223,5 +223,6 @@ class ImageDataModule(RunDataModule):
         if broken:
             shown = "; ".join(f"{name} ({reason})" for name, reason in list(broken.items())[:10])
             more = f"; and {len(broken) - 10} more" if len(broken) > 10 else ""
+            shown = "".join(one if one.isprintable() else repr(one)[1:-1] for one in shown)  # names may hold anything
             advice = self.advice and f". {self.advice}"
             rank_zero_warn(f"{type(self).__name__}: refused {len(broken)} broken image(s): {shown}{more}{advice}")

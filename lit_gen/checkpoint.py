@@ -173,8 +173,8 @@ def load_file(path: str | PathLike[str], asker: str | None = None, trust: bool =
         UserError: The file cannot be read, or holds code and is not trusted.
     """
     refuse_damaged(Path(path))
+    zipped = zipfile.is_zipfile(path)
     try:
-        zipped = zipfile.is_zipfile(path)
         if zipped and not trust:
             check_zip(path)
         held = torch.load(path, map_location="cpu", weights_only=not trust, mmap=zipped)
@@ -183,7 +183,7 @@ def load_file(path: str | PathLike[str], asker: str | None = None, trust: bool =
         return held
     except Exception as error:  # a foreign or damaged pickle can fail in any way
         size = f"{Path(path).stat().st_size:,} bytes"
-        if "weights_only" not in str(error):
+        if "weights_only" not in str(error) or not (zipped or _begins_as_pickle(path)):
             message = f"{path} is not a readable checkpoint ({size}): {_reason(error)}"
             raise UserError(f"{message}\nName a file that lit_gen or torch wrote whole, e.g. last.ckpt.") from error
         # torch's own words advise to switch the protection off.
@@ -198,9 +198,15 @@ def load_file(path: str | PathLike[str], asker: str | None = None, trust: bool =
 
 
 def _reason(error: Exception) -> str:
-    """An error in a person's words, where it has any."""
+    """An error in a person's words, where it has any; torch's would advise to switch the protection off."""
     said = str(error).strip()
-    return said if " " in said else f"it is no file that torch wrote ({type(error).__name__})"
+    return said if " " in said and "weights_only" not in said else "it is no file that torch wrote"
+
+
+def _begins_as_pickle(path: str | PathLike[str]) -> bool:
+    """Whether a file begins as the pickles do that torch wrote before it wrote zips: with their protocol."""
+    with Path(path).open("rb") as file:
+        return file.read(1) == b"\x80"
 
 
 def load_data(path: str | PathLike[str]) -> LightningDataModule:

@@ -40,7 +40,7 @@ from lit_gen.packages import limited_imports
 from lit_gen.resuming import Wish, choose_run
 from lit_gen.rooms import import_rooms
 from lit_gen.run_folder import Run
-from lit_gen.settings import check_settings
+from lit_gen.settings import check_settings, whole_numbers_first
 from lit_gen.shortcuts import follow_data, put_source
 from lit_gen.structure import recorded
 from lit_gen.yaml_files import MODE, load_yaml
@@ -82,6 +82,7 @@ class LitGenCLI(LightningCLI):
         return {asked: LightningCLI.subcommands()[asked]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        whole_numbers_first(parser)
         parser.add_argument(
             "--experiment",
             type=str | None,

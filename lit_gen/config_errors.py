@@ -89,7 +89,9 @@ def _plain(leaf: str) -> str:
 
 
 def _unknown_class(key: str, found: re.Match[str], message: str) -> str:
-    name = found[1]
+    name, plain = found[1], re.search(r"- (Expected a <class '\w+'>)\n\s*- Expected a dot import path", message)
+    if plain:  # a number or a tensor, such as a learning rate
+        return f"{key}: found {'null' if name == 'None' else name}, expected {_plain(plain[1])}."
     known = _known_names()
     misplaced = f" {name} exists, but not for this key." if name in known else nearest(name, known)
     return f"{key}: there is no class {name} that fits here.{misplaced}\nType python -m lit_gen list for all names."

@@ -8,9 +8,23 @@ from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
 
+from lightning.pytorch.cli import LightningArgumentParser
+
 from lit_gen.errors import UserError
 
+BATCHES = [f"limit_{part}_batches" for part in ("train", "val", "test", "predict")] + ["overfit_batches"]
 PLAIN = ("int", "float", "bool", "str")  # annotations that leave no room for null
+
+
+def whole_numbers_first(parser: LightningArgumentParser) -> None:
+    """Lets the Trainer's numbers of batches be whole: `--trainer.limit_val_batches 1` is one batch, 1.0 all of them.
+
+    Lightning writes Union[int, float], and typing gives back whichever of that and Union[float, int] the process wrote
+    first, so that the parser may try float before int; `int | float` keeps its order.
+    """
+    for action in parser._actions:
+        if action.dest.removeprefix("trainer.") in (*BATCHES, "val_check_interval"):
+            action._typehint = int | float | None
 
 
 def check_settings(settings: Any) -> None:

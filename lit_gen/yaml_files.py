@@ -79,10 +79,21 @@ def _size(node: yaml.Node | None, known: dict[int, int], depth: int) -> int:
                 )
             if objects > LONGEST:
                 raise yaml.YAMLError(f"it has a list of {objects:,} objects, expected {LONGEST} at the most")
+        if isinstance(node, yaml.MappingNode):
+            _refuse_twice(node)
         inside = node.value if isinstance(node, yaml.CollectionNode) else []
         parts = [part for item in inside for part in (item if isinstance(item, tuple) else (item,))]
         known[id(node)] = 1 + sum(_size(part, known, depth + 1) for part in parts)
     return known[id(node)]
+
+
+def _refuse_twice(node: yaml.MappingNode) -> None:
+    """Refuses a key that stands twice: YAML forbids it (1.2.2, section 3.2.1.1), and PyYAML silently takes the last."""
+    seen: set[str] = set()
+    for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+        if key.value in seen:
+            raise yaml.MarkedYAMLError(problem=f"{key.value} stands twice in one place", problem_mark=key.start_mark)
+        seen.add(key.value)
 
 
 def _bounded(text: str) -> Any:

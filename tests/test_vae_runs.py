@@ -85,7 +85,7 @@ def test_another_latent_size_does_not_fit_the_checkpoint(run: Path, refused) -> 
             "the data's images are 1x32x32, the decoder makes 1x28x28",
         ),
         (["--model.encoder.image_size=32"], "the encoder does not take the decoder's images"),
-        (["--model.optimizer.lr=-1"], "optimizer refuses its settings"),
+        (["--model.optimizer.lr=-1"], "model.optimizer: torch refuses its settings"),
         (["--model.beta=-1"], "beta is -1.0, expected at least 0"),
         (["--model.likelihood.threshold=2"], "found threshold 2.0"),
     ],

@@ -241,7 +241,7 @@ def _nothing_kept(crop: str, left_out: LeftOut) -> str:
             f"prepare: no image is left{_reasons(left_out)}. Expected pictures with a face that looks into the camera, "
             f"upright, larger than a tenth of the picture; type --crop centre, which needs none{_other(crop)}."
         )
-    name, reason = next(iter(left_out["broken"].items()))
+    name, reason = (printable(said, "") for said in next(iter(left_out["broken"].items())))
     return (
         f"prepare: none of the {len(left_out['broken']):,} images can be read ({name}: {reason}). Expected JPEG, PNG "
         "or another format that Pillow reads; check the files."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from lit_gen import checkpoint as checkpoints
 from lit_gen.agreement import by, check_labels, example
 from lit_gen.errors import UserError
 from lit_gen.fronts import as_vectors, vector_length
+from lit_gen.optimizers import make_optimizer
 from lit_gen.progress import check_max_images, count_images
 from lit_gen.sampling import averaged, evaluating
 
@@ -82,10 +84,7 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters = list(self.parameters())  # what is frozen gets no gradient, and may be unfrozen later
-        try:
-            return self.optimizer(parameters) if self.optimizer else torch.optim.Adam(parameters, lr=1e-3)
-        except (ValueError, TypeError, RuntimeError) as error:  # torch refuses a negative learning rate and the like
-            raise UserError(f"Classifier: the optimizer refuses its settings: {error}") from error
+        return make_optimizer("optimizer", self.optimizer or default_optimizer, parameters)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
@@ -159,3 +158,8 @@ def make_head(sizes: list[int], dropout: float) -> nn.Sequential:
         layers += [nn.Dropout(dropout)] if dropout else []
         layers += [nn.Linear(inputs, outputs)]
     return nn.Sequential(*layers)
+
+
+def default_optimizer(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Adam with the rate of its own paper (Kingma & Ba 2015, section 2)."""
+    return torch.optim.Adam(parameters, lr=1e-3)

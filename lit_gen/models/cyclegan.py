@@ -21,6 +21,7 @@ from lit_gen.errors import UserError
 from lit_gen.fronts import judged_by, unchanged
 from lit_gen.image_pool import ImagePool, deal
 from lit_gen.losses.adversarial import AdversarialLoss, LeastSquaresLoss
+from lit_gen.optimizers import make_optimizer
 from lit_gen.pictures import Made, rows_of
 from lit_gen.progress import (
     check_clipping_precision,
@@ -112,13 +113,12 @@ class CycleGAN(LightningModule):
         check_clipping_precision(self)
         make_g = self.generator_optimizer or default_optimizer
         make_d = self.discriminator_optimizer or default_optimizer
-        try:
-            return [
-                make_g([*self.generator_ab.parameters(), *self.generator_ba.parameters()]),
-                make_d([*self.discriminator_a.parameters(), *self.discriminator_b.parameters()]),
-            ]
-        except (ValueError, TypeError, RuntimeError) as error:  # torch refuses a negative learning rate and the like
-            raise UserError(f"CycleGAN: an optimizer refuses its settings: {error}") from error
+        generators = [*self.generator_ab.parameters(), *self.generator_ba.parameters()]
+        discriminators = [*self.discriminator_a.parameters(), *self.discriminator_b.parameters()]
+        return [
+            make_optimizer("generator_optimizer", make_g, generators),
+            make_optimizer("discriminator_optimizer", make_d, discriminators),
+        ]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         real_a, real_b = batch

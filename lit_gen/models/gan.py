@@ -27,6 +27,7 @@ from lit_gen.errors import UserError
 from lit_gen.fronts import unchanged
 from lit_gen.losses.adversarial import AdversarialLoss, NonSaturatingLoss, logits_of
 from lit_gen.losses.penalties import Penalty
+from lit_gen.optimizers import make_optimizer
 from lit_gen.pictures import Made, rows_of
 from lit_gen.progress import (
     check_clipping_precision,
@@ -112,10 +113,10 @@ class GAN(LightningModule):
         check_clipping_precision(self)
         make_g = self.generator_optimizer or default_optimizer
         make_d = self.discriminator_optimizer or default_optimizer
-        try:
-            return [make_g(self.generator.parameters()), make_d(self.discriminator.parameters())]
-        except (ValueError, TypeError, RuntimeError) as error:  # torch refuses a negative learning rate and the like
-            raise UserError(f"GAN: an optimizer refuses its settings: {error}") from error
+        return [
+            make_optimizer("generator_optimizer", make_g, self.generator.parameters()),
+            make_optimizer("discriminator_optimizer", make_d, self.discriminator.parameters()),
+        ]
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         real, *cond = batch

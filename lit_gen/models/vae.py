@@ -18,6 +18,7 @@ from lit_gen.errors import UserError
 from lit_gen.losses.elbo import importance_weighted_bound, kl_to_standard_normal, log_normal, with_free_bits
 from lit_gen.losses.likelihoods import Bernoulli, Likelihood
 from lit_gen.mixture import Mixture
+from lit_gen.optimizers import make_optimizer
 from lit_gen.pictures import Made
 from lit_gen.progress import check_max_images, count_images, gradient_norm
 from lit_gen.sampling import averaged, draw_latents, evaluating
@@ -101,10 +102,7 @@ class VAE(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters = [p for name in PARTS for p in getattr(self, name).parameters()]
-        try:
-            return self.optimizer(parameters) if self.optimizer else torch.optim.Adam(parameters, lr=1e-3)
-        except (ValueError, TypeError, RuntimeError) as error:  # torch refuses a negative learning rate and the like
-            raise UserError(f"VAE: the optimizer refuses its settings: {error}") from error
+        return make_optimizer("optimizer", self.optimizer or default_optimizer, parameters)
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         log_likelihood, kl, _ = self.terms((self.encoder, self.decoder, self.likelihood), *self.given(batch))
@@ -377,3 +375,8 @@ class VAE(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoints.restore(self, checkpoint)
+
+
+def default_optimizer(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Adam with the rate of its own paper (Kingma & Ba 2015, section 2)."""
+    return torch.optim.Adam(parameters, lr=1e-3)
