@@ -48,21 +48,30 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def known_import_paths() -> Iterator[None]:
-    """A parser looks up the paths of the same few hundred classes thousands of times; they stay what they are."""
-    known: WeakKeyDictionary[type, str] = WeakKeyDictionary()
-    find = jsonargparse._util.get_import_path
+def known_classes() -> Iterator[None]:
+    """A parser looks for the same few hundred classes and their paths thousands of times; they stay what they are.
+
+    Which classes there are may change with each module that is imported; those inside of functions do not count.
+    """
+    paths: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+    find, find_all = jsonargparse._util.get_import_path, jsonargparse._typehints.get_all_subclass_paths
 
     def found(value: Any) -> str | None:
         if not isinstance(value, type):
             return find(value)
-        if value not in known:
-            known[value] = find(value)
-        return known[value]
+        if value not in paths:
+            paths[value] = find(value)
+        return paths[value]
+
+    @functools.cache
+    def all_of(_: int, *args: Any, **kwargs: Any) -> tuple[str, ...]:
+        return tuple(find_all(*args, **kwargs))
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (jsonargparse._util, jsonargparse._typehints):
             patch.setattr(module, "get_import_path", found)
+        remembered = lambda *args, **kwargs: list(all_of(len(sys.modules), *args, **kwargs))  # noqa: E731
+        patch.setattr(jsonargparse._typehints, "get_all_subclass_paths", remembered)
         yield
 
 

@@ -19,7 +19,7 @@ GROUND = {
     *("selection", "checkpoint", "run_folder", "loggers", "rooms", "paths", "fetch", "spectral", "structure"),
     *("freezing", "param_groups", "fronts", "feature_store", "ranks", "transforms", "files", "pages", "shortcuts"),
     *("crops", "duplicates", "contact_sheet", "random_streams", "packages", "yaml_files"),
-    *("checkpoint_file", "checkpoint_content", "interruption", "slurm", "console"),
+    *("checkpoint_file", "checkpoint_content", "interruption", "slurm", "console", "optimizers"),
 }
 MAY_IMPORT = {
     "networks": {"networks"},

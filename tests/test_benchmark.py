@@ -19,10 +19,10 @@ from torchvision.utils import save_image
 
 from lit_gen.__main__ import main
 from lit_gen.benchmark import children, page, plan, table
-from lit_gen.benchmark.cell import curve_of, minutes_at, with_source
+from lit_gen.benchmark.cell import curve_of, minutes_at, run_cell, with_source
 from lit_gen.benchmark.code import digest_of
 from lit_gen.benchmark.config import merged, with_callbacks
-from lit_gen.benchmark.plan import Plan, key_of, read_plan
+from lit_gen.benchmark.plan import Plan, Planned, key_of, read_plan
 from lit_gen.benchmark.results import Arm, Cell, Group, Step, groups_of, last_crossing, read_cell
 from lit_gen.commands import benchmark as command
 from lit_gen.errors import UserError
@@ -113,6 +113,23 @@ def test_a_source_is_loaded_by_what_is_trained_and_only_tested_by_what_is_not(tm
     assert [c["init_args"]["source"] for c in loaded if c["class_path"] == "LoadWeights"] == [f"{tmp_path}/dogs.ckpt"]
     idle = with_source(cell.config, tmp_path / "dogs.ckpt", trains=False)["trainer"]["callbacks"]
     assert [callback["class_path"] for callback in idle] == ["Evaluation"]
+
+
+def test_a_source_as_it_is_has_its_numbers_in_its_own_cell(
+    tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = yaml.safe_load((trained / "config.yaml").read_text())
+    told = {key: told[key] for key in ("seed_everything", "model", "data", "trainer")}
+    options = {"n": 16, "n_test": 16, "extractor": {"class_path": "tiny_extractor.TinyExtractor"}, "metrics": ["KID"]}
+    told["trainer"]["callbacks"] = [{"class_path": "Evaluation", "init_args": options}]
+    monkeypatch.setattr(
+        children.Children, "run", lambda _, name, typed, folder: main([name, "--allow=tiny_extractor", *typed])
+    )
+    before = sorted(trained.rglob("*"))
+    asked = Planned("untouched", "digits", 64, 0, 0, told, "digits")
+    run_cell(asked, tmp_path / "cell", trained / "last.ckpt", "few", [], children.Children(1))
+    assert read_cell(tmp_path / "cell").number("kid").n_fake == 16
+    assert sorted(trained.rglob("*")) == before
 
 
 def test_the_key_follows_config_source_and_code(monkeypatch: pytest.MonkeyPatch) -> None:

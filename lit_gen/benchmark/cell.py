@@ -53,8 +53,10 @@ def run_cell(
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(with_source(cell.config, source, cell.minutes > 0), sort_keys=False))
     place = [f"--config={config}", f"--experiment={group}", f"--trainer.default_root_dir={folder}", *options]
-    run, best = None, source
-    if cell.minutes:
+    run = None
+    if not cell.minutes:  # beside no run of its own, so that its test is written here and not into the source's
+        best = Path(shutil.copyfile(source, folder / "source.ckpt"))
+    else:
         children.run("fit", place, folder)
         run = newest(folder, group)
         best = next(file for file in (run / BEST, run / CHECKPOINT) if file.is_file())

@@ -27,7 +27,7 @@ def test_what_is_left_over_joins_the_groups(n, groups):
     found = MinibatchStdDev(4)(x)
     assert found.shape == (n,)
     expected = [part.std(0, unbiased=False).mean().expand(len(part)) for part in x.split(groups)]
-    torch.testing.assert_close(found, torch.cat(expected), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found, torch.cat(expected), atol=2e-4, rtol=0)  # the root of an epsilon
 
 
 def test_gradients_are_finite_where_images_are_equal():
