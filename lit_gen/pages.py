@@ -33,6 +33,16 @@ def png(image: Tensor) -> str:
     return address(file.getvalue())
 
 
-def address(png_file: bytes) -> str:
-    """The content of a PNG file as the address that carries it."""
-    return f"data:image/png;base64,{b64encode(png_file).decode()}"
+def address(file: bytes, kind: str = "png") -> str:
+    """The content of a picture's file as the address that carries it."""
+    return f"data:image/{kind};base64,{b64encode(file).decode()}"
+
+
+def webp(path: Path) -> str:
+    """A picture's file as the address that carries it as WebP: a quarter of the PNG, and no eye sees what is lost."""
+    from PIL import Image
+
+    file = BytesIO()
+    with Image.open(path) as image:
+        image.save(file, format="webp", quality=90, method=6)
+    return address(file.getvalue(), "webp")

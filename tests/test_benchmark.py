@@ -27,7 +27,7 @@ from lit_gen.benchmark.results import Arm, Cell, Group, Step, groups_of, last_cr
 from lit_gen.commands import benchmark as command
 from lit_gen.errors import UserError
 from lit_gen.metrics.base import Estimate
-from lit_gen.pages import address
+from lit_gen.pages import webp
 
 FILES = sorted((REPOSITORY / "experiments" / "benchmarks").glob("*.yaml"))
 FILE = FILES[0].with_name("few_cats.yaml")
@@ -403,7 +403,7 @@ def test_results_as_csv_and_a_page_that_opens_with_two_grids(tmp_path: Path) -> 
     text = (tmp_path / "index.html").read_text()
     opening = text[: text.index("<h2>")]
     pictures = [part[: part.index('"')] for part in opening.split('src="')[1:]]
-    assert pictures == [address((places[1] / "grid.png").read_bytes()), address((places[0] / "grid.png").read_bytes())]
+    assert pictures == [webp(places[1] / "grid.png"), webp(places[0] / "grid.png")]
     assert len(set(pictures)) == 2
     assert "called best: good, KID x1000 250" in opening
     assert text.count("<svg") == 2 and "few &lt;things&gt;" in text

@@ -11,7 +11,7 @@ from lit_gen.benchmark.plan import Plan
 from lit_gen.benchmark.results import Arm, Cell, Group, groups_of
 from lit_gen.files import write_whole
 from lit_gen.metrics.charts import bundles
-from lit_gen.pages import address, render
+from lit_gen.pages import render, webp
 
 PAGE = "index.html"
 
@@ -75,4 +75,4 @@ def section_of(group: Group) -> dict[str, Any]:
 
 def picture(arm: Arm, name: str) -> str:
     """A picture of the arm's first seed, as the address that carries it."""
-    return address((arm.cells[0].folder / f"{name}.png").read_bytes())
+    return webp(arm.cells[0].folder / f"{name}.png")
