@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from common import GAN_MNIST, REPOSITORY, TINY
 
+from lit_gen.__main__ import main
 from lit_gen.run_folder import Record
 
 # Options of `fit` on the digit GAN, and what the message must contain.
@@ -52,6 +53,8 @@ MISTAKES = {
     "class that does not exist": (["--data.classes=[eleven]"], ["eleven", "--data.classes"]),
     "no generator step": (["--model.discriminator_steps=0"], ["discriminator_steps is 0", "at least 1"]),
     "negative learning rate": (["--model.generator_optimizer.lr=-1"], ["optimizer", "-1"]),
+    "rate that is no number": (["--model.generator_optimizer.lr=x"], ["generator_optimizer.lr: found x, expected float"]),
+    "rate of null": (["--model.generator_optimizer.lr=null"], ["generator_optimizer.lr: found null, expected float"]),
     "clipping by Lightning": (["--trainer.gradient_clip_val=1"], ["--model.gradient_clip 1"]),
     "accumulation by Lightning": (["--trainer.accumulate_grad_batches=2"], ["--model.accumulate_batches 2"]),
     "devices that are no number": (["--trainer.devices=many"], ["many"]),
@@ -84,6 +87,7 @@ FILES = {
     "does not parse": ("model: [1,\n a: b", ["line 2"]),
     "holds no settings": ("just words", ["no settings"]),
     "lacks networks": ("model: {class_path: GAN}", ["model: GAN needs generator, discriminator"]),
+    "says one thing twice": ("model: GAN\nmodel: VAE", ["line 2", "model stands twice"]),
     "has a word that means nothing": ("foo: 1", ["There is no option foo"]),
     "calls a function": (
         "model: {class_path: GAN, init_args: {loss: {class_path: torch.hub.load, init_args: {repo_or_dir: a}}}}",
@@ -162,6 +166,20 @@ def test_mistakes_of_predict(options: list[str], words: str, refused) -> None:
 def test_a_file_that_is_no_checkpoint(refused, tmp_path: Path) -> None:
     (tmp_path / "words.ckpt").write_text("no checkpoint at all")
     assert "is not a readable checkpoint (20 bytes)" in refused("predict", f"--ckpt_path={tmp_path / 'words.ckpt'}")
+
+
+def test_a_picture_is_no_file_to_trust(refused, tmp_path: Path) -> None:
+    (tmp_path / "cats.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    message = refused("inspect", str(tmp_path / "cats.png"))
+    assert "it is no file that torch wrote" in message
+    assert "trust" not in message
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("1", "1"), ("1.0", "1.0"), ("0.5", "0.5")])
+def test_one_batch_is_not_all_of_them(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", f"--config={GAN_MNIST}", f"--trainer.limit_val_batches={typed}", "--print_config"])
+    assert f"  limit_val_batches: {meant}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["fit", "test", "predict"])

@@ -73,10 +73,12 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
 
     def options(config: Path, patch: pytest.MonkeyPatch) -> list[str]:
         data = yaml.safe_load(config.read_text())["data"]
+        large = data["init_args"].get("image_size") or 0
         tiny = ["--data.batch_size=4", "--model.max_images=8", "--trainer.limit_val_batches=2"]
         if "Evaluation" in config.read_text():  # the last of its callbacks; there are few images here to hold out
             tiny += [f"--trainer.callbacks.{name}" for name in ("n=16", "extractor=tiny_extractor.TinyExtractor")]
             tiny += ["--data.val_fraction=0.5", "--data.test_fraction=0"]
+        tiny += ["--data.image_size=32"] if large > 32 else []  # the networks follow
         source = data["init_args"].get("dataset", data["class_path"])
         if source in STAND_INS:
             folder = tmp_path_factory.mktemp("data")

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-from kills import Rehearsal
-from warm import Warm
+from early import Helpers
+from kills import Rehearsal, Tally
 
 
-def test_five_kills(tmp_path: Path, warm: Warm) -> None:
-    rehearsal = Rehearsal(tmp_path, warm, seed=29)
+def early(folder: Path, helpers: Helpers) -> Tally:
+    rehearsal = Rehearsal(folder, helpers.warm, seed=29)
     rehearsal.killed_on_its_way(5)
-    assert rehearsal.tally.faults == []
-    assert rehearsal.tally.kills == {"checkpoint": 2, "batch": 2, "start": 1}
+    return rehearsal.tally
 
 
-@pytest.mark.slow
-def test_forty_kills(tmp_path: Path, warm: Warm) -> None:
-    rehearsal = Rehearsal(tmp_path, warm, seed=2)
-    while rehearsal.tally.total < 40:
-        rehearsal.killed_on_its_way(5)
-    assert rehearsal.tally.faults == []
+def test_five_kills(early: Tally) -> None:
+    assert early.faults == []
+    assert early.kills == {"checkpoint": 2, "batch": 2, "start": 1}

@@ -33,10 +33,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
 
 
-def by_command_line(folder: Path, *options: str) -> str:
+def by_command_line(folder: Path, *options: str, env: dict[str, str] | None = None) -> str:
     """`python -m lit_gen fit` in this folder; what it and the process that it started said."""
     command = [sys.executable, "-m", "lit_gen", *arguments(*options)]
-    ran = subprocess.run(command, env=environment(), cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
+    captured = {"capture_output": True, "text": True, "timeout": PATIENCE}
+    ran = subprocess.run(command, env=env or environment(), cwd=folder, **captured)
     assert ran.returncode == 0, ran.stderr[-3000:]
     return ran.stderr
 
@@ -47,12 +48,15 @@ class TwoRanks:
     def __init__(self) -> None:
         self.server: subprocess.Popen[str] | None = None
 
+    def start(self) -> None:
+        """Starts it, with the environment as it is now."""
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.server = subprocess.Popen([sys.executable, __file__], env=environment(), start_new_session=True, **pipes)
+
     def __call__(self, folder: Path, *options: str) -> str:
         """`fit` in this folder; what both ranks said."""
         if self.server is None:
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-            command = [sys.executable, __file__]
-            self.server = subprocess.Popen(command, env=environment(), start_new_session=True, **pipes)
+            self.start()
         watchdog = threading.Timer(PATIENCE, self._kill)
         watchdog.start()
         try:

@@ -55,6 +55,11 @@ class Warm:
     def __init__(self) -> None:
         self.server: subprocess.Popen[str] | None = None
 
+    def start(self) -> None:
+        """Starts the process that commands are forked from, with the environment as it is now."""
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.server = subprocess.Popen([sys.executable, __file__], env=environment(), start_new_session=True, **pipes)
+
     def __call__(
         self, folder: Path, *args: str, before: tuple[Any, ...] = (), env: dict[str, str] | None = None
     ) -> Command:
@@ -67,9 +72,7 @@ class Warm:
             env: Added to its environment.
         """
         if self.server is None:
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-            command = [sys.executable, __file__]
-            self.server = subprocess.Popen(command, env=environment(), start_new_session=True, **pipes)
+            self.start()
         print(json.dumps([str(folder), args, before, env or {}]), file=self.server.stdin, flush=True)
         return Command(self.server, folder / "said.txt", int(self.server.stdout.readline()))
 
