@@ -116,5 +116,5 @@ def test_a_bare_network_is_answered_with_what_to_wrap_it_in() -> None:
 
 
 def test_an_optimizer_that_refuses_its_settings_is_one_message() -> None:
-    with pytest.raises(UserError, match="Classifier: the optimizer refuses its settings"):
+    with pytest.raises(UserError, match="model.optimizer: torch refuses its settings"):
         make(optimizer=partial(torch.optim.Adam, lr=-1.0)).configure_optimizers()
