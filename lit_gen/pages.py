@@ -39,10 +39,10 @@ def address(file: bytes, kind: str = "png") -> str:
 
 
 def webp(path: Path) -> str:
-    """A picture's file as the address that carries it as WebP: a quarter of the PNG, and no eye sees what is lost."""
+    """A picture's file as the address that carries it as WebP, which is a quarter of the PNG."""
     from PIL import Image
 
     file = BytesIO()
     with Image.open(path) as image:
-        image.save(file, format="webp", quality=90, method=6)
+        image.save(file, format="webp", quality=90)
     return address(file.getvalue(), "webp")

@@ -12,7 +12,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_gen.errors import UserError
 
-BATCHES = [f"limit_{part}_batches" for part in ("train", "val", "test", "predict")] + ["overfit_batches"]
+BATCHES = [*(f"limit_{part}_batches" for part in ("train", "val", "test", "predict")), "overfit_batches"]
+BATCHES += ["val_check_interval"]
 PLAIN = ("int", "float", "bool", "str")  # annotations that leave no room for null
 
 
@@ -23,7 +24,7 @@ def whole_numbers_first(parser: LightningArgumentParser) -> None:
     first, so that the parser may try float before int; `int | float` keeps its order.
     """
     for action in parser._actions:
-        if action.dest.removeprefix("trainer.") in (*BATCHES, "val_check_interval"):
+        if action.dest.removeprefix("trainer.") in BATCHES:
             action._typehint = int | float | None
 
 

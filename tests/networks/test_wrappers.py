@@ -24,8 +24,8 @@ from lit_gen.networks.patch import PatchDiscriminator
 from lit_gen.networks.scale_and_shift import ScaleAndShift
 from lit_gen.networks.vae import ConvEncoder
 
-TINY = {"width": 3, "latent_dim": 5, "hidden": [6, 7], "image_size": 28, "channels": 1, "n_blocks": 2, "n_layers": 1}
-TINY |= {"input_size": 32}
+TINY = {"width": 3, "latent_dim": 5, "hidden": [6, 7], "n_blocks": 2, "n_layers": 1}
+TINY |= {"image_size": 28, "input_size": 32, "channels": 1}
 ROLES = ("Generator", "Discriminator", "Encoder", "Decoder")
 
 
