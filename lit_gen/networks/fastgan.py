@@ -106,9 +106,9 @@ class UpsamplingConvolution(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         # Each small pixel stands for 2x2 equal ones: the taps that fall on the same of them are added up.
-        ones = self.weight.new_ones(1, 1, 2, 2)
-        kernel = F.conv_transpose2d(self.weight.flatten(0, 1).unsqueeze(1).flip(2, 3), ones)
-        kernel = kernel.view(self.out_channels, self.in_channels, 4, 4).transpose(0, 1)
+        taps = self.weight.flip(2, 3).transpose(0, 1)
+        rows = F.pad(taps, (0, 0, 0, 1)) + F.pad(taps, (0, 0, 1, 0))
+        kernel = F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
 

@@ -192,10 +192,12 @@ def scale_blocks(channels: int, side: int, width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     while side > 4 or not layers:
         kernel, stride = (4, 2) if side > 4 else (3, 1)
-        layers.append(spectral_normed(nn.Conv2d(channels, width, kernel, stride, 1, bias=False)))
-        if channels == width:  # pixels are not normalised in their first layer, as in DCGAN
-            layers.append(nn.BatchNorm2d(width))
+        # Pixels begin with a quarter of the width: at full width their first layers would cost more than the backbone.
+        out = min(max(2 * channels, width // 4), width)
+        layers.append(spectral_normed(nn.Conv2d(channels, out, kernel, stride, 1, bias=False)))
+        if channels != RGB:  # pixels are not normalised in their first layer, as in DCGAN
+            layers.append(nn.BatchNorm2d(out))
         layers.append(nn.LeakyReLU(SLOPE, inplace=True))
-        channels = width
+        channels = out
         side //= stride
     return nn.Sequential(*layers)
