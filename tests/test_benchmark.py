@@ -74,13 +74,13 @@ def test_a_cell_has_its_data_its_size_and_its_seed_and_all_arms_share_their_shot
         ({"runs": [{"methods": ["finetun"], "data": "faces32", "minutes": 1}]}, "no 'finetun'.*finetune"),
         ({"runs": [{"methods": "all", "data": "faces", "minutes": 1}]}, "no 'faces'"),
         ({"runs": [{"methods": "all", "data": "faces32", "minutes": 0}]}, "minutes: 0"),
+        ({"runs": [{"methods": "all", "data": "faces32", "minutes": 1, "threads": 0}]}, "threads: 0"),
         ({"runs": [{"methods": "all", "data": "faces32"}]}, "lacks minutes"),
         ({"baselines": ["nothing"]}, "no 'nothing'"),
         ({"methods": {"a": {"experiment": "no.yaml"}}, "baselines": [], "untouched": None, "runs": [
             {"methods": "all", "data": "faces32", "minutes": 1}]}, "no such file"),
         ({"methods": {"a": {"experiment": "no.yaml", "source": "dog"}}}, "no 'dog'.*dogs"),
-        ({"sources": {"dogs": {"path": "nowhere.ckpt"}, "projected_dogs": {"path": "x"}, "projected_dogs64": {
-            "path": "x"}}}, "nowhere.ckpt"),
+        ({"sources": {"dogs": {"path": "nowhere.ckpt"}, "projected_dogs": {"path": "x"}}}, "nowhere.ckpt"),
         ({"measure": {"evry": 2}}, "no 'evry'.*every"),
         ({"measure": {"extractor": {"class_path": "EfficentNetExtractor"}}}, "no 'EfficentNetExtractor'.*EfficientNet"),
         ({"clock": "sun"}, "no 'sun'"),
@@ -123,7 +123,7 @@ def test_a_source_as_it_is_has_its_numbers_in_its_own_cell(
     options = {"n": 16, "n_test": 16, "extractor": {"class_path": "tiny_extractor.TinyExtractor"}, "metrics": ["KID"]}
     told["trainer"]["callbacks"] = [{"class_path": "Evaluation", "init_args": options}]
     monkeypatch.setattr(
-        children.Children, "run", lambda _, name, typed, folder: main([name, "--allow=tiny_extractor", *typed])
+        children.Children, "run", lambda _, name, typed, folder, threads: main([name, "--allow=tiny_extractor", *typed])
     )
     before = sorted(trained.rglob("*"))
     asked = Planned("untouched", "digits", 64, 0, 0, told, "digits")
@@ -276,7 +276,7 @@ def test_commands_end_with_the_benchmark(tmp_path: Path, monkeypatch: pytest.Mon
     sleeper.write_text('#!/bin/sh\necho "$OMP_NUM_THREADS $OMP_WAIT_POLICY"\nexec sleep 60\n')
     sleeper.chmod(0o700)
     monkeypatch.setattr(children.sys, "executable", str(sleeper))
-    these, failures = children.Children(3), []
+    these, failures = children.Children(3, jobs=2), []
 
     def run() -> None:
         try:
@@ -294,6 +294,16 @@ def test_commands_end_with_the_benchmark(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "fit.log").read_text() == "3 PASSIVE\n"
     with pytest.raises(children.CellFailed, match="not begun"):
         these.run("fit", [], tmp_path)
+
+
+def test_threads_that_have_the_machine_to_themselves_may_spin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    printer = tmp_path / "printer"
+    printer.write_text('#!/bin/sh\necho "$OMP_NUM_THREADS ${OMP_WAIT_POLICY-as it comes}"\n')
+    printer.chmod(0o700)
+    monkeypatch.setattr(children.sys, "executable", str(printer))
+    children.Children(1).run("fit", [], tmp_path, threads=2)
+    assert (tmp_path / "fit.log").read_text() == "2 as it comes\n"
 
 
 def test_ctrl_c_ends_what_runs_and_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,6 +373,15 @@ def test_what_copies_is_not_called_best_and_its_share_of_classes_does_not_count(
     heads, rows = table.table_of(found)
     place = heads.index("share counts")
     assert [row[place] for row in rows] == ["no: copy share 0.75", "no: swd worse than scratch's", "yes"]
+
+
+def test_groups_never_mix_threads() -> None:
+    found = groups_of([cell("a", 0.5), cell("b", 0.4, threads=2), cell("untouched", 1.0, minutes=0.0)], ["a"], None)
+    assert [[arm.method for arm in one.arms] for one in found] == [["a", "untouched"], ["b", "untouched"]]
+    assert [one.title for one in found] == [
+        "faces32, 100 images, 1 minutes",
+        "faces32, 100 images, 1 minutes, 2 threads",
+    ]
 
 
 def test_groups_never_mix_data_shots_or_minutes() -> None:

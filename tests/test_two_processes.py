@@ -6,13 +6,11 @@ import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from common import MEASURED, REPOSITORY
-from early import Helpers
 from two_ranks import TwoRanks, by_command_line
 
 from lit_gen.__main__ import main
@@ -68,22 +66,15 @@ def run(family: str, folder: Path, launch: Callable[..., str], *options: str) ->
     return Ran(family, folder, ranks, said)
 
 
-def early(folder: Path, helpers: Helpers) -> dict[str, Ran]:
-    """The first family by the command line, which starts its second process; the others where torch is imported."""
-    found = {}
-    for family, modules in FROZEN.items():
-        freeze = ["--trainer.callbacks+=FreezeModules", f"--trainer.callbacks.modules={json.dumps(modules)}"]
-        reinit = ["--trainer.callbacks+=ReinitModules", f'--trainer.callbacks.modules=["{modules[-1]}"]']
-        options = [*freeze, "--trainer.callbacks.until=80", *reinit, *MEASURED, "--trainer.callbacks.every=80"]
-        launch = partial(by_command_line, env=helpers.env) if family == "gan" else helpers.two_ranks
-        (place := folder / family.replace(" ", "_")).mkdir()
-        found[family] = run(family, place, launch, *options)
-    return found
-
-
 @pytest.fixture(scope="module", params=FAMILIES)
-def both(request: pytest.FixtureRequest, early: dict[str, Ran]) -> Ran:
-    return early[request.param]
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, two_ranks: TwoRanks) -> Ran:
+    """The first family by the command line, which starts its second process; the others where torch is imported."""
+    family, modules = request.param, FROZEN[request.param]
+    freeze = ["--trainer.callbacks+=FreezeModules", f"--trainer.callbacks.modules={json.dumps(modules)}"]
+    reinit = ["--trainer.callbacks+=ReinitModules", f'--trainer.callbacks.modules=["{modules[-1]}"]']
+    options = [*freeze, "--trainer.callbacks.until=80", *reinit, *MEASURED, "--trainer.callbacks.every=80"]
+    launch = by_command_line if family == "gan" else two_ranks
+    return run(family, tmp_path_factory.mktemp("both"), launch, *options)
 
 
 def test_both_ranks_hold_equal_weights_and_buffers(both: Ran) -> None:

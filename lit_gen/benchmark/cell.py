@@ -57,11 +57,11 @@ def run_cell(
     if not cell.minutes:  # beside no run of its own, so that its test is written here and not into the source's
         best = Path(shutil.copyfile(source, folder / "source.ckpt"))
     else:
-        children.run("fit", place, folder)
+        children.run("fit", place, folder, cell.threads)
         run = newest(folder, group)
         best = next(file for file in (run / BEST, run / CHECKPOINT) if file.is_file())
     if any(callback["class_path"] == "Evaluation" for callback in cell.config["trainer"]["callbacks"]):
-        children.run("test", [*place, f"--ckpt_path={best}"], folder)
+        children.run("test", [*place, f"--ckpt_path={best}"], folder, cell.threads)
     conclude(cell, folder, best, run)
 
 
@@ -91,7 +91,7 @@ def conclude(cell: Planned, folder: Path, best: Path, run: Path | None) -> None:
         save_image(image, folder / f"{name}.png", nrow=columns, pad_value=0.5)
     numbers, floor = numbers_of(folder)
     result = {
-        **{name: getattr(cell, name) for name in ("method", "data", "shots", "seed", "minutes", "source")},
+        **{name: getattr(cell, name) for name in ("method", "data", "shots", "seed", "minutes", "source", "threads")},
         "images": 0 if run is None else read(run / CHECKPOINT)["images_seen"],
         "best_images": 0 if run is None else model.images_seen,
         "numbers": numbers,

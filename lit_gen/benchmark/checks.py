@@ -17,7 +17,7 @@ from lit_gen.packages import check_allowed
 KEYS = {"name", "data", "sources", "methods", "measure", "baselines", "untouched", "clock", "runs"}
 METHOD_KEYS = {"experiment", "source", "trains", "with"}
 SOURCE_KEYS = {"experiment", "data", "minutes", "seed", "path", "with"}
-RUN_KEYS = {"methods", "data", "shots", "seeds", "minutes"}
+RUN_KEYS = {"methods", "data", "shots", "seeds", "minutes", "threads"}
 MEASURE_KEYS = {"every", "n", "n_test", "metrics", "extractor", "seed"}
 EXAMPLE = "Look at experiments/benchmarks/few_cats.yaml."
 SHOWN = 20  # names in a message
@@ -75,6 +75,9 @@ def check_run(path: str, run: Any, told: dict[str, Any]) -> None:
     for name in [] if run["methods"] == "all" else run["methods"]:
         known(f"{where}: methods", name, told["methods"])
     check_minutes(where, run["minutes"])
+    threads = run.get("threads", 1)
+    if not isinstance(threads, int) or threads < 1:
+        raise UserError(f"benchmark: {where}: found threads: {threads!r}, expected at least 1. Write threads: 2.")
 
 
 def trains(method: Any) -> bool:

@@ -23,23 +23,25 @@ class Children:
     """Runs commands of lit_gen.
 
     Args:
-        threads: Of the processor, for each command.
+        threads: Of the processor, for each command that does not say how many.
+        jobs: Commands side by side.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, jobs: int = 1) -> None:
         self.threads = threads
+        # Spinning threads halve the speed of whatever runs beside them; alone, threads that sleep gain nothing.
+        self.waiting = {"OMP_WAIT_POLICY": "PASSIVE"} if jobs > 1 else {}
         self.alive: set[subprocess.Popen] = set()
         self.ended = False
         self.beginning = threading.Lock()  # held by whoever begins a child, or ends them all
 
-    def run(self, command: str, arguments: Sequence[str], folder: Path) -> None:
+    def run(self, command: str, arguments: Sequence[str], folder: Path, threads: int | None = None) -> None:
         """Runs a command to its end, its output in `<command>.log` in the folder.
 
         Raises:
             CellFailed: Its status is not 0.
         """
-        # Spinning threads would halve the speed of whatever runs beside them.
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads or self.threads), **self.waiting}
         allowed = [f"--allow={package}" for package in extended]
         typed = [sys.executable, "-m", "lit_gen", command, *arguments, *allowed, "--trainer.enable_progress_bar=false"]
         log = folder / f"{command}.log"

@@ -32,6 +32,7 @@ class Planned:
         minutes: Of training; 0 tests the source as it is.
         config: What `fit` and `test` get.
         source: Name of the source that it begins from.
+        threads: Of the processor; None leaves them to the command.
     """
 
     method: str
@@ -41,11 +42,13 @@ class Planned:
     minutes: float
     config: dict[str, Any] = field(repr=False)
     source: str | None = None
+    threads: int | None = None
 
     @property
     def name(self) -> str:
         shots = "all" if self.shots is None else self.shots
-        return f"{self.method}-{self.data}-{shots}-seed{self.seed}-{self.minutes:g}min"
+        threads = "" if self.threads is None else f"-{self.threads}threads"
+        return f"{self.method}-{self.data}-{shots}-seed{self.seed}-{self.minutes:g}min{threads}"
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,9 @@ def cells_of(file: Path, run: dict[str, Any], told: dict[str, Any]) -> list[Plan
     for seed, name in product(seeds, names):
         method = told["methods"][name]
         if trains(method) or seed == seeds[0]:
-            minutes = run["minutes"] if trains(method) else 0
+            minutes, threads = (run["minutes"], run.get("threads")) if trains(method) else (0, None)
             config = config_of(file, method, told, data, shots, seed, minutes)
-            cells.append(Planned(name, data, shots, seed, minutes, config, method.get("source")))
+            cells.append(Planned(name, data, shots, seed, minutes, config, method.get("source"), threads))
     return cells
 
 

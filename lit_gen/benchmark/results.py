@@ -37,6 +37,7 @@ class Cell:
         seed: Of the training.
         minutes: Of training that it had; 0 where a source was only tested.
         source: Name of the source that it began from.
+        threads: Of the processor, where the benchmark file says how many.
         images: Seen in training.
         best_images: Seen when the weights that were tested had been found.
         numbers: Of the test images.
@@ -51,6 +52,7 @@ class Cell:
     seed: int
     minutes: float
     source: str | None = None
+    threads: int | None = None
     images: int = 0
     best_images: int = 0
     numbers: list[Estimate] = field(default_factory=list)
@@ -118,12 +120,13 @@ class Arm:
 
 @dataclass(frozen=True)
 class Group:
-    """All arms that may be compared: of the same data, shots and minutes, and the sources as they are.
+    """All arms that may be compared: of the same data, shots, minutes and threads, and the sources as they are.
 
     Attributes:
         data: Name of the data.
         shots: Train images; None for all.
         minutes: Of training.
+        threads: Of the processor, where the benchmark file says how many.
         arms: Sorted by KID, the best first.
         baselines: Names of the methods from scratch.
         untouched: The method that is a source as it is, where a method's own source has none.
@@ -132,6 +135,7 @@ class Group:
     data: str
     shots: int | None
     minutes: float
+    threads: int | None
     arms: list[Arm]
     baselines: Sequence[str]
     untouched: str | None
@@ -139,7 +143,8 @@ class Group:
     @property
     def title(self) -> str:
         shots = "all images" if self.shots is None else f"{self.shots} images"
-        return f"{self.data}, {shots}, {self.minutes:g} minutes"
+        threads = "" if self.threads is None else f", {self.threads} threads"
+        return f"{self.data}, {shots}, {self.minutes:g} minutes{threads}"
 
     @property
     def seeds(self) -> int:
@@ -201,19 +206,17 @@ def last_crossing(curve: Sequence[Step], level: float) -> float:
 
 
 def groups_of(cells: Sequence[Cell], baselines: Sequence[str], untouched: str | None) -> list[Group]:
-    """The cells by data, shots and minutes, in their order; a source as it is stands beside all minutes."""
-    keys = dict.fromkeys((cell.data, cell.shots, cell.minutes) for cell in cells if cell.minutes)
-    return [
-        Group(data, shots, minutes, arms_of(cells, data, shots, minutes), baselines, untouched)
-        for data, shots, minutes in keys
-    ]
+    """The cells by data, shots, minutes and threads, in their order; a source as it is stands beside all minutes."""
+    keys = dict.fromkeys((cell.data, cell.shots, cell.minutes, cell.threads) for cell in cells if cell.minutes)
+    return [Group(*key, arms_of(cells, *key), baselines, untouched) for key in keys]
 
 
-def arms_of(cells: Sequence[Cell], data: str, shots: int | None, minutes: float) -> list[Arm]:
+def arms_of(cells: Sequence[Cell], data: str, shots: int | None, minutes: float, threads: int | None) -> list[Arm]:
     """The arms of one group, the best first; what has no KID comes last."""
     arms: dict[str, list[Cell]] = {}
     for cell in cells:
-        if (cell.data, cell.shots) == (data, shots) and cell.minutes in (0, minutes):
+        alike = not cell.minutes or (cell.minutes, cell.threads) == (minutes, threads)
+        if alike and (cell.data, cell.shots) == (data, shots):
             arms.setdefault(cell.method, []).append(cell)
     found = [Arm(method, sorted(of, key=lambda cell: cell.seed)) for method, of in arms.items()]
     return sorted(found, key=lambda arm: (math.isnan(arm.value(LEADS)), arm.value(LEADS)))

@@ -16,7 +16,8 @@ from lit_gen.metrics.base import Estimate
 from lit_gen.metrics.evidence import FLOOR
 from lit_gen.metrics.numbers import rounded, value_of, with_interval
 
-ABOUT = ("method", "data", "shots", "seed", "minutes", "source", "images", "images_per_second", "best_images")
+ABOUT = ("method", "data", "shots", "seed", "threads")
+COUNTS = ("minutes", "source", "images", "images_per_second", "best_images")
 FIRST = ("class_share", "class_share_of_real", "copy_share", "swd", "precision", "recall")
 Table = tuple[list[str], list[list[str]]]
 
@@ -27,13 +28,13 @@ def write_csv(cells: Sequence[Cell], folder: Path) -> None:
     write_whole(folder / "results.csv", as_csv(rows))
     curves = []
     for cell in cells:
-        told = {name: value for name, value in about(cell).items() if name in ABOUT[:4]}
+        told = {name: value for name, value in about(cell).items() if name in ABOUT}
         curves += [{**told, "budget": cell.minutes, **step._asdict()} for step in cell.curve]
     write_whole(folder / "curves.csv", as_csv(curves))
 
 
 def about(cell: Cell) -> dict[str, Any]:
-    told = {name: getattr(cell, name) for name in ABOUT}
+    told = {name: getattr(cell, name) for name in ABOUT + COUNTS}
     return {**told, "shots": "all" if cell.shots is None else cell.shots}
 
 
@@ -165,7 +166,7 @@ def markdown(name: str, groups: Sequence[Group], sources: Sequence[Cell]) -> str
 
 
 HOW = (
-    "Each group has the same data, the same shots and the same minutes of training; numbers are of the weights "
+    "Each group has the same data, shots, minutes of training and threads; numbers are of the weights "
     "with the best KID on validation images, measured on test images, and medians over the seeds (so are both "
     "ends of the 95 % intervals). `of scratch's` is beside the better of the arms from scratch, `of untouched` "
     "beside the arm's own source as it is. `images of scratch's`: the better arm from scratch took so many images "

@@ -38,9 +38,10 @@ def benchmark(
     Args:
         file: The benchmark file, such as experiments/benchmarks/few_cats.yaml.
         out: Folder of cells and results; checkpoints/benchmarks/<name> by default.
-        only: Of the cells only those whose name (method-data-shots-seedN-Mmin) fits, such as `*-faces32-*-seed0-*`.
+        only: Of the cells only those whose name (method-data-shots-seedN-Mmin, and -Tthreads where the file says
+            how many) fits, such as `*-faces32-*-seed0-*`.
         jobs: Cells side by side.
-        threads: Of the processor, for each cell.
+        threads: Of the processor, for each cell whose run does not say how many.
         wandb: As for fit; all cells are in one group, which is called as the benchmark is.
         dry_run: List the cells and run none.
     """
@@ -54,7 +55,7 @@ def benchmark(
             f"benchmark: none of the {len(plan.cells)} cells fits --only {only!r}; the first is {plan.cells[0].name}.\n"
             "Type --dry_run to see all."
         )
-    bench = Bench(plan, folder, chosen, Children(threads), wandb)
+    bench = Bench(plan, folder, chosen, Children(threads, jobs), wandb)
     if dry_run:
         print("\n".join(bench.listing()))
         return

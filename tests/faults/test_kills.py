@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from early import Helpers
-from kills import Rehearsal, Tally
+from kills import Rehearsal
+from warm import Warm
 
 
-def early(folder: Path, helpers: Helpers) -> Tally:
-    rehearsal = Rehearsal(folder, helpers.warm, seed=29)
+def test_five_kills(tmp_path: Path, warm: Warm) -> None:
+    rehearsal = Rehearsal(tmp_path, warm, seed=29)
     rehearsal.killed_on_its_way(5)
-    return rehearsal.tally
-
-
-def test_five_kills(early: Tally) -> None:
-    assert early.faults == []
-    assert early.kills == {"checkpoint": 2, "batch": 2, "start": 1}
+    assert rehearsal.tally.faults == []
+    assert rehearsal.tally.kills == {"checkpoint": 2, "batch": 2, "start": 1}

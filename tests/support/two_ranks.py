@@ -33,11 +33,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
 
 
-def by_command_line(folder: Path, *options: str, env: dict[str, str] | None = None) -> str:
+def by_command_line(folder: Path, *options: str) -> str:
     """`python -m lit_gen fit` in this folder; what it and the process that it started said."""
     command = [sys.executable, "-m", "lit_gen", *arguments(*options)]
     captured = {"capture_output": True, "text": True, "timeout": PATIENCE}
-    ran = subprocess.run(command, env=env or environment(), cwd=folder, **captured)
+    ran = subprocess.run(command, env=environment(), cwd=folder, **captured)
     assert ran.returncode == 0, ran.stderr[-3000:]
     return ran.stderr
 
