@@ -82,15 +82,15 @@ def run(args: list[str]) -> None:
         )
 
 
-def own_commands() -> dict[str, str]:
-    """The commands in lit_gen/commands with the first line of their docstrings, read without importing torch."""
-    files = sorted(Path(__file__).with_name("commands").glob("[!_]*.py"))
-    return {file.stem: ast.get_docstring(ast.parse(file.read_text())).splitlines()[0] for file in files}
+def own_commands() -> dict[str, Path]:
+    """The commands in lit_gen/commands, each a file of its name."""
+    return {file.stem: file for file in sorted(Path(__file__).with_name("commands").glob("[!_]*.py"))}
 
 
-def overview(commands: dict[str, str]) -> str:
-    """What `python -m lit_gen` alone says."""
-    lines = [f"  {name:<14}{says}" for name, says in {**LIGHTNING, **commands}.items()]
+def overview(commands: dict[str, Path]) -> str:
+    """What `python -m lit_gen` alone says, with the first line of each file's docstring; torch is not imported."""
+    own = {name: ast.get_docstring(ast.parse(file.read_text())).splitlines()[0] for name, file in commands.items()}
+    lines = [f"  {name:<14}{says}" for name, says in {**LIGHTNING, **own}.items()]
     return USAGE.format(commands="\n".join(lines))
 
 

@@ -1,7 +1,7 @@
 """Writes down in tests/faults/RESULTS.md what became of the mutated configurations of a long run, or of its pieces.
 
-pytest -s -m slow tests/fuzzing | python tests/fuzzing/record.py
-for first in 0 100 200; do LIT_GEN_FUZZ=$first:100 pytest -s -m slow tests/fuzzing; done | \\
+pytest -n 0 -s -m slow tests/fuzzing | python tests/fuzzing/record.py
+for first in 0 100 200; do LIT_GEN_FUZZ=$first:100 pytest -n 0 -s -m slow tests/fuzzing; done | \\
     python tests/fuzzing/record.py
 """
 
@@ -22,7 +22,7 @@ LINE = re.compile(r"([a-z_]+): (\d+) started, (\d+) refused, (\d+) wrong$")  # b
 TEXT = """\
 {heading}
 
-Written by `pytest -s -m slow tests/fuzzing | python tests/fuzzing/record.py` with Python {python}, torch {torch}.
+Written by `pytest -n 0 -s -m slow tests/fuzzing | python tests/fuzzing/record.py` with Python {python}, torch {torch}.
 
 Settings of the files in experiments/, with tiny networks and one thing changed at random (seeded), go through
 `python -m lit_gen fit` in a process of their own with 4 GB of memory beyond torch's. Each has to learn from a first
