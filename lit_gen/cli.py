@@ -15,7 +15,6 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-import datamodules.paths
 from lit_gen import processes, run_lock
 from lit_gen.blame import out_of_memory, restored, unbuildable
 from lit_gen.callbacks.divergence_watch import DivergenceWatch
@@ -37,6 +36,7 @@ from lit_gen.metrics.report import REPORT, table
 from lit_gen.metrics.report_html import PAGE
 from lit_gen.networks.from_checkpoint import FromCheckpoint
 from lit_gen.packages import limited_imports
+from lit_gen.paths import project_of, search_folders
 from lit_gen.resuming import Wish, choose_run
 from lit_gen.rooms import import_rooms
 from lit_gen.run_folder import Run
@@ -106,7 +106,7 @@ class LitGenCLI(LightningCLI):
         self.settings = self.config[self.config.subcommand]
         check_settings(self.settings)
         files = [Path(str(file)).resolve() for file in self.settings.get("config") or []]
-        datamodules.paths.search_folders[:] = [folder for file in files for folder in (_project_of(file), file.parent)]
+        search_folders[:] = [folder for file in files for folder in (project_of(file), file.parent)]
         self.experiment = self.settings.experiment or (files[0].stem if files else self._nameless())
         put_source(self.settings.pop("source", None), self.settings.trainer.callbacks or [])
         follow_data(self.settings.model, self.settings.data, self.line)
@@ -322,14 +322,6 @@ def _resolved(node: Any) -> Any:
     if node.get("class_path") == FROM_CHECKPOINT:
         return _resolved(recorded(**node["init_args"]))
     return {key: _resolved(value) for key, value in node.items()}
-
-
-def _project_of(config: Path) -> Path:
-    """The project that a YAML belongs to: the nearest folder above it that looks like one."""
-    for folder in config.parents:
-        if (folder / "pyproject.toml").exists() or (folder / ".git").exists():
-            return folder
-    return config.parent
 
 
 def run_lightning(args: list[str], command_line: type[LitGenCLI] = LitGenCLI) -> LitGenCLI:

@@ -375,6 +375,14 @@ def test_what_copies_is_not_called_best_and_its_share_of_classes_does_not_count(
     assert [row[place] for row in rows] == ["no: copy share 0.75", "no: swd worse than scratch's", "yes"]
 
 
+def test_a_source_is_found_in_the_projects_folder_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = read_plan(str(FILE.with_name("few_silhouettes.yaml"))).sources["nine"]
+    assert found == REPOSITORY / "checkpoints" / "gan_nine_silhouettes.ckpt"
+
+
 def test_groups_never_mix_threads() -> None:
     found = groups_of([cell("a", 0.5), cell("b", 0.4, threads=2), cell("untouched", 1.0, minutes=0.0)], ["a"], None)
     assert [[arm.method for arm in one.arms] for one in found] == [["a", "untouched"], ["b", "untouched"]]
