@@ -36,7 +36,7 @@ from lit_gen.metrics.report import REPORT, table
 from lit_gen.metrics.report_html import PAGE
 from lit_gen.networks.from_checkpoint import FromCheckpoint
 from lit_gen.packages import limited_imports
-from lit_gen.paths import project_of, search_folders
+from lit_gen.paths import search_beside
 from lit_gen.resuming import Wish, choose_run
 from lit_gen.rooms import import_rooms
 from lit_gen.run_folder import Run
@@ -106,7 +106,7 @@ class LitGenCLI(LightningCLI):
         self.settings = self.config[self.config.subcommand]
         check_settings(self.settings)
         files = [Path(str(file)).resolve() for file in self.settings.get("config") or []]
-        search_folders[:] = [folder for file in files for folder in (project_of(file), file.parent)]
+        search_beside(*files)
         self.experiment = self.settings.experiment or (files[0].stem if files else self._nameless())
         put_source(self.settings.pop("source", None), self.settings.trainer.callbacks or [])
         follow_data(self.settings.model, self.settings.data, self.line)

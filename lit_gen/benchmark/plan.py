@@ -16,7 +16,7 @@ from lit_gen.benchmark.code import digest_of
 from lit_gen.benchmark.config import config_of
 from lit_gen.errors import UserError
 from lit_gen.fetch import sha256
-from lit_gen.paths import find_input, project_of, search_folders
+from lit_gen.paths import find_input, search_beside
 from lit_gen.yaml_files import read_yaml
 
 
@@ -83,7 +83,7 @@ def read_plan(path: str) -> Plan:
     except (yaml.YAMLError, OSError) as error:
         raise UserError(f"benchmark: {path} is no YAML that can be read: {error}") from error
     check_file(path, told)
-    search_folders[:] = [project_of(file), file.parent]
+    search_beside(file)
     sources = {name: source_of(file, name, one, told) for name, one in (told.get("sources") or {}).items()}
     for method in told["methods"].values():  # those that no run names are to be right as well
         config_of(file, method, told, next(iter(told["data"])), None, 0, 0.0)

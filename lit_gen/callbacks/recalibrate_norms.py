@@ -18,9 +18,9 @@ from lit_gen.sampling import draw_latents
 class RecalibrateNorms(Callback):
     """Gives the average of a generator its own BatchNorm statistics (Izmailov et al. 2018, arXiv:1803.05407, 3.2).
 
-    EMA averages those of the generators that were. Maps of the averaged weights vary less, by 6 % of the variance where
-    it learns fast, and with the others' statistics images become too much alike. Here the average makes a batch of its
-    own now and then, in which BatchNorm normalises by that batch, and its statistics follow those of these batches.
+    EMA averages those of the generators that were. Maps of averaged weights vary less, and with the others' statistics
+    images would too. Here the average makes a batch of its own now and then, in which BatchNorm normalises by that
+    batch, and its statistics follow those of these batches.
     Name it behind EMA.
 
     Args:
