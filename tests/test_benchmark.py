@@ -220,6 +220,11 @@ def test_finished_cells_are_kept_and_a_failed_one_does_not_stop_the_others(
     assert capsys.readouterr().out.endswith(
         "finished  scratch-faces32-100-seed0-1min\nfinished  scratch_augmented-faces32-100-seed0-1min\n"
     )
+    (old := tmp_path / "out" / "cells" / "scratch-faces32-100-seed0-1min-0123456789ab").mkdir()
+    main([*arguments, "--dry_run"])
+    assert capsys.readouterr().out.endswith(f"in no table: {old} (of other settings or code)\n")
+    main(arguments)
+    assert "1 folder is of other settings or code" in capsys.readouterr().out
 
 
 def test_cells_of_a_source_that_failed_are_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,11 @@ class Plan:
     baselines: list[str]
     untouched: str | None
 
+    @property
+    def trained(self) -> list[Planned]:
+        """The sources that are trained here; others are files."""
+        return [source for source in self.sources.values() if isinstance(source, Planned)]
+
     def place(self, cell: Planned, folder: Path) -> Path:
         """The folder of a cell; its name ends in a key of everything that the cell's numbers hang on."""
         source = self.sources.get(cell.source) if cell.source else None

@@ -63,6 +63,9 @@ def benchmark(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a benchmark in the background is ended like this
     bench.run(jobs)
     print(f"{folder / 'results.md'}\n{folder / 'index.html'}")
+    if left := bench.left_over():
+        folders = "1 folder is" if len(left) == 1 else f"{len(left)} folders are"
+        print(f"{folders} of other settings or code, and in no table; --dry_run names what can be deleted.")
     if bench.failed:
         tried = "\n".join(f"{name}: {why}" for name, why in bench.failed.items())
         sys.stderr.write(
@@ -87,6 +90,13 @@ class Bench:
         waiting = [cell for part in self.waiting() for cell in part]
         for cell in [*self.sources(self.chosen), *self.chosen]:
             yield f"{'to run  ' if cell in waiting else 'finished'}  {cell.name}"
+        for folder in self.left_over():
+            yield f"in no table: {folder} (of other settings or code)"
+
+    def left_over(self) -> list[Path]:
+        """Folders of cells that the file has no more, since their settings, code or source have changed."""
+        known = {self.plan.place(cell, self.folder) for cell in [*self.plan.cells, *self.plan.trained]}
+        return sorted({found for cell in known for found in cell.parent.glob("*/")} - known)
 
     def sources(self, cells: Sequence[Planned]) -> list[Planned]:
         """The sources of these cells that are trained here."""
@@ -148,8 +158,7 @@ class Bench:
     def write(self) -> None:
         """The results of all finished cells of the file, also of those that are not chosen now."""
         cells = [read_cell(self.plan.place(cell, self.folder)) for cell in self.plan.cells if self.finished(cell)]
-        trained = [source for source in self.plan.sources.values() if isinstance(source, Planned)]
-        sources = [read_cell(self.plan.place(source, self.folder)) for source in trained if self.finished(source)]
+        sources = [read_cell(self.plan.place(one, self.folder)) for one in self.plan.trained if self.finished(one)]
         write_results(self.plan, cells, sources, self.folder)
 
 
