@@ -225,6 +225,11 @@ def test_finished_cells_are_kept_and_a_failed_one_does_not_stop_the_others(
     assert capsys.readouterr().out.endswith(f"in no table: {old} (of other settings or code)\n")
     main(arguments)
     assert "1 folder is of other settings or code" in capsys.readouterr().out
+    (cell,) = (tmp_path / "out" / "cells").glob("scratch_augmented-*")
+    (cell / "strip.png").unlink()
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2 and f"Delete {cell}" in capsys.readouterr().err
 
 
 def test_cells_of_a_source_that_failed_are_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

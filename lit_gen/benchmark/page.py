@@ -9,6 +9,7 @@ from typing import Any
 from lit_gen.benchmark import table
 from lit_gen.benchmark.plan import Plan
 from lit_gen.benchmark.results import Arm, Cell, Group, groups_of
+from lit_gen.errors import UserError
 from lit_gen.files import write_whole
 from lit_gen.metrics.charts import bundles
 from lit_gen.pages import render, webp
@@ -74,5 +75,11 @@ def section_of(group: Group) -> dict[str, Any]:
 
 
 def picture(arm: Arm, name: str) -> str:
-    """A picture of the arm's first seed, as the address that carries it."""
-    return webp(arm.cells[0].folder / f"{name}.png")
+    """A picture of the arm's first seed that has one, as the address that carries it."""
+    places = [cell.folder / f"{name}.png" for cell in arm.cells]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise UserError(
+            f"benchmark: the picture {places[0]} is missing.\nDelete {places[0].parent}, and the cell is trained again."
+        )
+    return webp(found)
