@@ -16,6 +16,7 @@ from lit_gen.errors import UserError
 
 GEOMETRY = ("flip", "translation", "scaling", "stretching", "rotation")
 COLOUR = ("brightness", "contrast", "colour_inversion", "saturation")
+GROUPS = {"geometry": GEOMETRY, "colour": COLOUR, "cutout": ("cutout",)}
 ON_REQUEST = ("rotation", "colour_inversion")  # few kinds of images are seen upside down, or as negatives
 
 
@@ -34,9 +35,13 @@ class ADA(Augmentation):
         every: Batches that r_t is the mean of, and after which p moves.
         rotation: By any angle, too.
         colour_inversion: Negatives, too, half of the time; those of coloured images keep their hue.
+        geometry: Flips, shifts, scaling and stretching. Without them the discriminator still sees where things lie,
+            which is alike in all images of faces, say.
+        colour: Brightness, contrast and saturation.
+        cutout: A rectangle becomes grey.
 
     Raises:
-        UserError: A number is outside its range.
+        UserError: A number is outside its range, or nothing is left to be done.
     """
 
     def __init__(
@@ -47,6 +52,9 @@ class ADA(Augmentation):
         every: int = 4,
         rotation: bool = False,
         colour_inversion: bool = False,
+        geometry: bool = True,
+        colour: bool = True,
+        cutout: bool = True,
     ) -> None:
         super().__init__()
         for name, value, right, wanted, usual in (
@@ -59,6 +67,9 @@ class ADA(Augmentation):
                 raise UserError(f"ADA: {name} is {value}, expected {wanted}. Type --model.augment.{name} {usual}, say.")
         self.target, self.most, self.speed, self.every = target, most, speed, every
         self.rotation, self.colour_inversion = rotation, colour_inversion
+        self.geometry, self.colour, self.cutout = geometry, colour, cutout
+        if not self.kinds:
+            raise UserError("ADA: nothing is left to do. Type --model.augment.colour true, or leave `augment` out.")
         self.register_buffer("probability", torch.zeros(()))
         self.register_buffer("signs", torch.zeros(()))  # summed over the images since p last moved
         self.register_buffer("images", torch.zeros(()))  # how many these are, of all processes
@@ -69,7 +80,8 @@ class ADA(Augmentation):
 
     @property
     def kinds(self) -> dict[str, Callable[[Tensor], Tensor]]:
-        names = [name for name in (*GEOMETRY, *COLOUR, "cutout") if name not in ON_REQUEST or getattr(self, name)]
+        wanted = [name for group, names in GROUPS.items() if getattr(self, group) for name in names]
+        names = [name for name in wanted if name not in ON_REQUEST or getattr(self, name)]
         return {name: partial(self._changed, names=(name,), p=1.0) for name in names}
 
     @property

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_gen.augmentations.ada import ADA, COLOUR, GEOMETRY, moved, recoloured
+from lit_gen.errors import UserError
 
 
 def images(n: int = 6, channels: int = 3, height: int = 16, width: int = 16) -> Tensor:
@@ -76,6 +77,10 @@ def test_what_is_asked_for_alone_is_there() -> None:
     assert list(ADA().kinds) == usual
     assert set(ADA(rotation=True, colour_inversion=True).kinds) == {*usual, "rotation", "colour_inversion"}
     assert set(GEOMETRY) | set(COLOUR) | {"cutout"} == set(ADA(rotation=True, colour_inversion=True).kinds)
+    assert list(ADA(geometry=False, cutout=False).kinds) == ["brightness", "contrast", "saturation"]
+    assert list(ADA(colour=False, colour_inversion=True).kinds) == [*GEOMETRY[:4], "cutout"]
+    with pytest.raises(UserError, match="nothing is left"):
+        ADA(geometry=False, colour=False, cutout=False, rotation=True)
 
 
 def test_a_flip_is_a_mirror_or_nothing() -> None:
