@@ -385,6 +385,18 @@ def test_what_copies_is_not_called_best_and_its_share_of_classes_does_not_count(
     assert [row[place] for row in rows] == ["no: copy share 0.75", "no: swd worse than scratch's", "yes"]
 
 
+def test_real_train_images_are_medians_over_the_seeds_of_the_arm_that_has_most() -> None:
+    floors = [[Estimate(**estimate(value)), Estimate(**estimate(5 * value, "swd"))] for value in (0.03, 0.01, 0.02)]
+    found = group(
+        cell("scratch", 0.8, swd=9, floor=floors[0]),
+        *(cell("augmented", 0.9, swd=9, seed=seed, floor=floor) for seed, floor in enumerate(floors)),
+    )
+    heads, rows = table.table_of(found)
+    floor = dict(zip(heads, rows[-1], strict=True))
+    assert floor["seeds"] == "3" and floor["KID x1000 [95 %]"] == "20 [-80, 120]"
+    assert float(floor["swd"]) == pytest.approx(0.1)
+
+
 def test_a_source_is_found_in_the_projects_folder_from_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

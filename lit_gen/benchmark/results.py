@@ -84,6 +84,13 @@ def estimate_of(entry: dict[str, Any]) -> Estimate:
     return Estimate(**{**entry, **ends, "replicates": ()})
 
 
+def medians(found: Sequence[Estimate]) -> Estimate | None:
+    """The estimate whose value and ends of the interval are these ones' medians; None of none."""
+    if not found:
+        return None
+    return replace(found[0], **{end: median(getattr(one, end) for one in found) for end in ("value", "low", "high")})
+
+
 @dataclass(frozen=True)
 class Arm:
     """One method of a group, with a cell for each seed."""
@@ -101,12 +108,11 @@ class Arm:
 
     def number(self, name: str) -> Estimate | None:
         """Medians over the seeds of a number and of both ends of its interval."""
-        found = [one for one in (cell.number(name) for cell in self.cells) if one is not None]
-        if not found:
-            return None
-        return replace(
-            found[0], **{end: median(getattr(one, end) for one in found) for end in ("value", "low", "high")}
-        )
+        return medians([one for one in (cell.number(name) for cell in self.cells) if one is not None])
+
+    def floor(self, name: str) -> Estimate | None:
+        """The same of real train images, of which each seed may have drawn its own."""
+        return medians([one for cell in self.cells for one in cell.floor if one.name == name])
 
     def value(self, name: str) -> float:
         """The median over the seeds, NaN where nobody measured it."""

@@ -93,11 +93,11 @@ def row_of(group: Group, arm: Arm, others: Sequence[str]) -> list[str]:
 
 def floor_of(group: Group, others: Sequence[str], width: int) -> list[list[str]]:
     """The row of real train images in place of generated ones: as good as a model can get."""
-    floor = {one.name: one for arm in group.arms[:1] for one in arm.cells[0].floor}
-    if not floor:
+    arm = max(group.arms, key=lambda arm: len(arm.cells))
+    if not any(cell.floor for cell in arm.cells):
         return []
-    told = ["-" if name not in floor else value_of(floor[name]) for name in others]
-    row = [f"({FLOOR})", "-", kid(floor.get(LEADS)), "-", "-", *told]
+    told = ["-" if (found := arm.floor(name)) is None else value_of(found) for name in others]
+    row = [f"({FLOOR})", str(len(arm.cells)), kid(arm.floor(LEADS)), "-", "-", *told]
     return [row + ["-"] * (width - len(row))]
 
 
