@@ -50,8 +50,8 @@ def main(argv: list[str] | None = None) -> None:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        say(f"{error.filename or 'A file'} cannot be written ({error.strerror}).\nMake room, and go on by the same "
-            "command with --ckpt_path last: the last checkpoint is whole.")  # fmt: skip
+        say(f"{error.filename or 'A file of the run'} cannot be written ({error.strerror}).\nMake room, and go on by "
+            "the same command with --ckpt_path last: a checkpoint that is there is whole.")  # fmt: skip
         sys.exit(2)
 
 

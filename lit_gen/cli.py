@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -41,11 +41,17 @@ from lit_gen.resuming import Wish, choose_run
 from lit_gen.rooms import import_rooms
 from lit_gen.run_folder import Run
 from lit_gen.settings import check_settings, whole_numbers_first
-from lit_gen.shortcuts import follow_data, put_source
+from lit_gen.shortcuts import follow_data, put_source, put_trust
 from lit_gen.structure import recorded
 from lit_gen.yaml_files import MODE, load_yaml
 
 FROM_CHECKPOINT = f"{FromCheckpoint.__module__}.{FromCheckpoint.__qualname__}"
+
+
+AUTOMATIC_ALONE = (
+    *("BatchSizeFinder", "LearningRateFinder", "GradientAccumulationScheduler", "StochasticWeightAveraging"),
+    "ModelPruning",
+)
 
 
 class Parser(LightningArgumentParser):
@@ -99,6 +105,12 @@ class LitGenCLI(LightningCLI):
             type=str | None,
             help="Where LoadWeights finds its checkpoint, instead of what the experiment names.",
         )
+        parser.add_argument(
+            "--trust",
+            type=bool,
+            default=False,
+            help="LoadWeights also reads pickles that hold more than tensors. They can run any code with your rights.",
+        )
         parser.add_argument("--wandb_project", type=str, default="lit_gen", help="Project of the run in W&B.")
 
     def _parse_ckpt_path(self) -> None:
@@ -108,7 +120,9 @@ class LitGenCLI(LightningCLI):
         files = [Path(str(file)).resolve() for file in self.settings.get("config") or []]
         search_beside(*files)
         self.experiment = self.settings.experiment or (files[0].stem if files else self._nameless())
-        put_source(self.settings.pop("source", None), self.settings.trainer.callbacks or [])
+        callbacks = self.settings.trainer.callbacks or []
+        put_source(self.settings.pop("source", None), callbacks)
+        put_trust(self.settings.pop("trust", False), callbacks, self.line)
         follow_data(self.settings.model, self.settings.data, self.line)
         self._resolve_structures()
 
@@ -178,8 +192,20 @@ class LitGenCLI(LightningCLI):
 
     def _refuse_automatic_options(self, given: dict[str, Any]) -> None:
         """Lightning's own refusal does not know where a model with several optimizers has these options."""
+        if "true" in str(given["precision"]) and given["precision"] != "32-true":
+            raise UserError(
+                f"trainer.precision is {given['precision']}, but latents and losses are of 32 bits here.\nType "
+                "--trainer.precision bf16-mixed, or 16-mixed on a GPU."
+            )
         if self.model.automatic_optimization:
             return
+        names = [type(callback).__name__ for callback in given["callbacks"] or []]
+        tuner = next((name for name in names if name in AUTOMATIC_ALONE), None)
+        if tuner:
+            raise UserError(
+                f"trainer.callbacks: {tuner} works with one optimizer that Lightning steps by itself, and "
+                f"{type(self.model).__name__} has several. Leave it out."
+            )
         if given["max_steps"] != -1:
             raise UserError(
                 f"trainer.max_steps is {given['max_steps']}, but Lightning counts the steps of every optimizer, and "
@@ -212,7 +238,7 @@ class LitGenCLI(LightningCLI):
             if given["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in chosen):
                 defaults += [ImageProgressBar()]
             defaults += [StopSignals()]  # behind all that a batch still changes something in
-            if given["enable_checkpointing"] is not False and not any(isinstance(c, Checkpoint) for c in chosen):
+            if given["enable_checkpointing"] is not False:  # Lightning's own writes none that a run can go on from
                 defaults += [LastCheckpoint()]
         return [*chosen, *(new for new in defaults if not any(isinstance(c, type(new)) for c in chosen))]
 
@@ -249,6 +275,13 @@ class LitGenCLI(LightningCLI):
                     f"{self.run.checkpoint} holds optimizers with other groups of parameters, expected those of this "
                     "run.\nResume with the Phases and LayerRates that it began with."
                 ) from error
+            if "returned nan values in its" in str(error):  # what detect_anomaly ends in
+                raise UserError(
+                    f"The training has broken: {str(error).splitlines()[0]}\nThe lines above say where in the forward "
+                    "pass. Type lower learning rates, or resume from the last checkpoint."
+                ) from error
+            if isinstance(error, ModuleNotFoundError) and error.name is None:  # of a callback that wants a package
+                raise UserError(str(error)) from error
             if out_of_memory(error):
                 why = next(iter(str(error).splitlines()), "none left")
                 raise UserError(

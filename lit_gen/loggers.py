@@ -12,6 +12,7 @@ import shutil
 import ssl
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, TextIO
 from urllib.error import HTTPError, URLError
@@ -79,7 +80,18 @@ class MetricsCSV(Logger):
         """Drops the rows after this count of images, which a resumed run is going to write again."""
         if not self.path.is_file():
             return
-        kept = [row for row in self._read() if int(row["images_seen"]) <= images_seen]
+        try:
+            kept = [row for row in self._read() if int(row["images_seen"]) <= images_seen]
+        except (KeyError, ValueError, TypeError, csv.Error) as error:
+            names = (self.path.with_name(f"metrics.unreadable{number or ''}.csv") for number in count())
+            aside = next(path for path in names if not path.exists())
+            self.path.replace(aside)
+            self.columns = self.columns[:2]
+            rank_zero_warn(
+                f"{self.path} is no table that lit_gen wrote ({type(error).__name__}): it is {aside.name} now, and the "
+                "rows from here on are in a new one."
+            )
+            return
         self._write(kept)
         if kept:  # it grows where the same count of images is logged again
             self.last = {**kept[-1], "images_seen": int(kept[-1]["images_seen"])}
@@ -96,6 +108,7 @@ class MetricsCSV(Logger):
         else:
             with self.path.open("a", newline="") as file:
                 self._write_rows(file, self.rows)
+                flush(file)
         self.rows = []
 
     @rank_zero_only
@@ -112,6 +125,8 @@ class MetricsCSV(Logger):
         with self.path.open(newline="") as file:
             reader = csv.DictReader(line for line in file if line.endswith("\n"))  # a kill may have left half a row
             rows = list(reader)
+        if any(None in row for row in rows):
+            raise ValueError("a row has more fields than there are columns")
         self.columns += [name for name in reader.fieldnames or [] if name not in self.columns]
         return rows
 
@@ -121,6 +136,7 @@ class MetricsCSV(Logger):
         with unfinished.open("w", newline="") as file:
             csv.DictWriter(file, self.columns).writeheader()
             self._write_rows(file, rows)
+            flush(file)
         unfinished.replace(self.path)
 
     def _write_rows(self, file: TextIO, rows: list[dict[str, Any]]) -> None:
@@ -128,6 +144,12 @@ class MetricsCSV(Logger):
         for row in rows:
             self.last_begins = file.tell()
             writer.writerow(row)
+
+
+def flush(file: TextIO) -> None:
+    """To the disk itself: the checkpoint that counts on these rows is written durably, too."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 class WandbRun(WandbLogger):

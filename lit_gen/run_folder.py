@@ -69,8 +69,8 @@ def make_run(folder: Path, checkpoint: Path | None) -> Run:
     Raises:
         UserError: The folder cannot be made.
     """
-    fresh, fresh_root = not folder.exists(), not folder.parent.parent.exists()
     try:
+        fresh, fresh_root = not folder.exists(), not folder.parent.parent.exists()
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(

@@ -45,6 +45,11 @@ def check_settings(settings: Any) -> None:
     seed = settings.seed_everything
     if not isinstance(seed, bool) and (seed is None or not 0 <= seed < 2**32):
         raise UserError(f"seed_everything is {seed}, expected 0 to {2**32 - 1}. Type --seed_everything 0.")
+    project = settings.wandb_project
+    if not 0 < len(project) <= 128 or set(project) & set("/\\#?%:"):
+        raise UserError(
+            f"--wandb_project {project}: expected 1 to 128 characters, and none of / \\ # ? % :\nType lit_gen, say."
+        )
     every = settings.trainer.check_val_every_n_epoch
     if every is not None and every < 1:
         raise UserError(

@@ -34,6 +34,31 @@ def put_source(source: str | None, callbacks: Sequence[Any]) -> None:
     loading[0]["init_args"]["source"] = source
 
 
+def put_trust(trust: bool, callbacks: Sequence[Any], line: Sequence[str]) -> None:
+    """`--trust true`: LoadWeights may run what a pickle brings along. What a file says of it does not count.
+
+    A configuration of somebody else's could otherwise bring a pickle, and its own leave to run it.
+
+    Args:
+        trust: The option's value.
+        callbacks: Settings of the Trainer's callbacks, changed in place.
+        line: What was typed.
+
+    Raises:
+        UserError: It was a file that said so.
+    """
+    loading = [one for one in callbacks if one["class_path"].rpartition(".")[2] == "LoadWeights"]
+    if trust or any(one["init_args"].get("trust") for one in loading):
+        if not any(word.partition("=")[0].rpartition(".")[2].lstrip("-") == "trust" for word in line):
+            raise UserError(
+                "LoadWeights: found trust: true in a file, but a pickle can run any code with your rights, so that "
+                "only you can say so.\nTake it out of the file. If you trust whoever made the source with your whole "
+                "account, type --trust true."
+            )
+        for one in loading:
+            one["init_args"]["trust"] = True
+
+
 def follow_data(model: Any, data: Any, line: Sequence[str]) -> None:
     """`--data.image_size 64` and `--data.channels 1` go for the model's networks too, unless these are typed as well.
 

@@ -69,6 +69,14 @@ MISTAKES = {
         ["Expected 1 to 16,384 pixels"],
     ),
     "null for a part of a pair": (["--model.generator_optimizer.betas=[0.5, {}]"], ["betas"]),
+    "precision of too few bits": (["--trainer.precision=16-true"], ["precision is 16-true", "bf16-mixed"]),
+    "project that climbs": (["--wandb_project=../x"], ["--wandb_project ../x", "none of /"]),
+    "folder with too long a name": (["--trainer.default_root_dir=" + "long/" + "long" * 99], ["too long"]),
+    "tuner of one optimizer": (
+        ["--trainer.callbacks+=lightning.pytorch.callbacks.BatchSizeFinder"],
+        ["BatchSizeFinder works with one optimizer", "GAN has several"],
+    ),
+    "grid of too many": (["--trainer.callbacks+=SampleGrid", "--trainer.callbacks.n=100000000"], ["n of 1 to 10,000"]),
     "missing folder": (["--data=ImageFolder", "--data.root=no/such"], ["no/such"]),
 }
 
@@ -81,6 +89,14 @@ def test_mistake_in_an_option(mistake: str, refused, tmp_path: Path) -> None:
     for words in expected:
         assert words in message
     assert not list(root.glob("*/*")), "a run that never began left its folder"
+
+
+@pytest.mark.parametrize("name,lacks", [("LBFGS", "a loss that can be taken"), ("SparseAdam", "sparse gradients")])
+def test_an_optimizer_that_no_step_can_use(name: str, lacks: str, refused, tmp_path: Path) -> None:
+    root = f"--trainer.default_root_dir={tmp_path}"
+    message = refused("fit", f"--config={GAN_MNIST}", root, *TINY, f"--model.generator_optimizer=torch.optim.{name}")
+    assert f"{name} needs {lacks}" in message
+    assert not list(tmp_path.glob("*/*/*.ckpt"))
 
 
 FILES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,6 +101,17 @@ def test_inspect_shows_or_refuses(corpus: dict[str, Path], outside: Path, capsys
 @pytest.mark.parametrize("command", RUN)
 def test_no_command_runs_the_code_of_a_pickle(command: str, corpus: dict[str, Path], harmless: Callable) -> None:
     harmless(*(word.replace("FILE", str(corpus["code by os.system"])) for word in RUN[command]))
+
+
+def test_a_configuration_cannot_trust_a_pickle(corpus: dict[str, Path], harmless: Callable, tmp_path: Path) -> None:
+    given = {"source": str(corpus["code by os.system"]), "trust": True}
+    config = tmp_path / "trusting.yaml"
+    for text in (
+        {"trainer": {"callbacks": [{"class_path": "LoadWeights", "init_args": given}]}},
+        {"trainer": {"callbacks": [{"class_path": "LoadWeights", "init_args": given}]}, "trust": True},
+    ):
+        config.write_text(json.dumps(text))
+        assert "only you can say so" in harmless("fit", *FIT, f"--config={config}")
 
 
 @pytest.mark.parametrize("command", ["fit --ckpt_path", "test --ckpt_path", "FromCheckpoint"])

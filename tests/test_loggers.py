@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,6 +73,31 @@ def test_half_a_row_is_no_row(table: MetricsCSV, tmp_path: Path) -> None:
     resumed = MetricsCSV(tmp_path)
     resumed.cut(200)
     assert [row["images_seen"] for row in rows(tmp_path)] == ["100", "200"]
+
+
+@pytest.mark.parametrize("damage", [
+    lambda held: held.replace(b",", b";"),
+    lambda held: held.replace(b"\n32,", b"\nsome,"),
+    lambda held: held + b"64,1,2,3,4,5,6\n",
+    lambda held: b"\xff\xfe" + held,
+])  # fmt: skip
+def test_a_table_that_cannot_be_read_is_put_aside(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    for name in ("metrics.unreadable.csv", "metrics.unreadable1.csv"):
+        logger = MetricsCSV(tmp_path)
+        logger.images_seen = lambda: 32
+        logger.log_metrics({"loss": 1.0}, step=0)
+        logger.save()
+        damaged = damage((tmp_path / "metrics.csv").read_bytes())
+        (tmp_path / "metrics.csv").write_bytes(damaged)
+        resumed = MetricsCSV(tmp_path)
+        resumed.images_seen = lambda: 64
+        with pytest.warns(UserWarning, match=f"is no table that lit_gen wrote .*it is {name} now"):
+            resumed.cut(32)
+        assert (tmp_path / name).read_bytes() == damaged
+        resumed.log_metrics({"loss": 2.0}, step=1)
+        resumed.save()
+        assert (tmp_path / "metrics.csv").read_text() == "images_seen,step,loss\n64,1,2.0\n"
+        (tmp_path / "metrics.csv").unlink()
 
 
 def test_a_new_process_adds_to_the_last_row(table: MetricsCSV, tmp_path: Path) -> None:

@@ -99,6 +99,37 @@ def test_a_resumed_run_drops_the_rows_after_its_checkpoint(fit) -> None:
     assert all(row["train/generator_loss"] for row in rows(folder))
 
 
+def test_a_resumed_run_keeps_its_seed_and_says_what_is_other_than_it_was(fit) -> None:
+    folder = fit()
+    written = (folder / "config.yaml").read_text()
+    other = ["--seed_everything=7", "--model.generator_optimizer.lr=0.5"]
+    with pytest.warns(UserWarning, match="other settings.*seed_everything: 7 .it was 0.; .*lr: 0.5 .it was 0.001."):
+        fit(f"--ckpt_path={folder}", "--model.max_images=96", *other)
+    assert Record.read(folder).seed == 0 and checkpoint(folder)["run"]["seed"] == 0
+    assert checkpoint(folder)["optimizer_states"][0]["param_groups"][0]["lr"] == 0.001
+    assert (folder / "config.yaml").read_text() == written
+
+
+def test_a_run_that_goes_on_as_it_was_is_not_warned(fit, recwarn: pytest.WarningsRecorder) -> None:
+    folder = fit()
+    fit(f"--ckpt_path={folder}", "--model.max_images=96")
+    assert not [one for one in recwarn if "other settings" in str(one.message)]
+
+
+def test_another_optimizer_than_the_checkpoints_is_refused(refused, fit) -> None:
+    folder = fit()
+    options = [f"--ckpt_path={folder}", "--model.max_images=96", "--model.generator_optimizer=torch.optim.SGD"]
+    before = (folder / "metrics.csv").read_bytes(), (folder / "last.ckpt").read_bytes()
+    message = refused("fit", f"--config={GAN_MNIST}", *TINY, *options, "--model.generator_optimizer.lr=0.1")
+    assert "holds the state of another optimizer: SGD expects dampening, momentum" in message
+    assert ((folder / "metrics.csv").read_bytes(), (folder / "last.ckpt").read_bytes()) == before
+
+
+def test_lightnings_own_checkpoints_come_beside_that_of_the_run(fit) -> None:
+    folder = fit("--trainer.callbacks+=lightning.pytorch.callbacks.ModelCheckpoint")
+    assert checkpoint(folder)["images_seen"] == 64
+
+
 def test_last_starts_afresh_where_nothing_is_unfinished(fit, tmp_path: Path, caplog) -> None:
     finished = fit()
     with caplog.at_level(logging.INFO):

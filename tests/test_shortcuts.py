@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from lit_gen.errors import UserError
-from lit_gen.shortcuts import follow_data, put_source
+from lit_gen.shortcuts import follow_data, put_source, put_trust
 
 
 def test_a_source_goes_to_the_one_callback_that_loads() -> None:
@@ -25,6 +25,22 @@ def test_a_source_for_no_one_or_for_several_is_refused(count: int) -> None:
     callbacks = [{"class_path": "LoadWeights", "init_args": {}} for _ in range(count)]
     with pytest.raises(UserError, match=f"found {count} LoadWeights among the callbacks, expected one"):
         put_source("new.ckpt", callbacks)
+
+
+@pytest.mark.parametrize("said,trust", [({"trust": True}, False), ({}, True)])
+def test_only_what_is_typed_is_trusted(said: dict, trust: bool) -> None:
+    callbacks = [{"class_path": "LoadWeights", "init_args": dict(said)}, {"class_path": "EMA", "init_args": {}}]
+    with pytest.raises(UserError, match="found trust: true in a file(?s:.*)type --trust true"):
+        put_trust(trust, callbacks, ["fit", "--config", "trust.yaml", "--source=trust"])
+    for line in (["--trust", "true"], ["--trainer.callbacks.trust=true"]):
+        put_trust(trust, callbacks, line)
+        assert callbacks[0]["init_args"] == {"trust": True} and callbacks[1]["init_args"] == {}
+
+
+def test_nothing_is_trusted_unasked() -> None:
+    callbacks = [{"class_path": "LoadWeights", "init_args": {"trust": False}}]
+    put_trust(False, callbacks, ["fit"])
+    assert callbacks[0]["init_args"] == {"trust": False}
 
 
 def networks() -> dict:

@@ -17,13 +17,14 @@ from lit_gen.callbacks.evaluation import Evaluation
 from lit_gen.errors import UserError
 from lit_gen.interruption import Interrupted
 from lit_gen.loggers import MetricsCSV
+from lit_gen.resume_checks import check_optimizers, tell_differences
 from lit_gen.run_folder import Record
 
 
 class RunRecord(Callback):
     """`config.yaml` and `run.json` in the run's folder; the loggers count in images seen.
 
-    A resumed run keeps the config.yaml that it began with, and its metrics.csv up to the checkpoint.
+    A resumed run keeps the config.yaml and the seed that it began with, and its metrics.csv up to the checkpoint.
 
     Args:
         experiment: Name of the experiment.
@@ -43,6 +44,12 @@ class RunRecord(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Only here is a resumed run known to fit its checkpoint; before, nothing of it may be touched."""
+        check_optimizers(trainer)
+        config = Path(trainer.default_root_dir) / "config.yaml"
+        before = Record.read(config.parent) if trainer.ckpt_path else None
+        if before is not None:  # its folder and its seed stay its own, whatever is typed
+            self.record.experiment, self.record.seed = before.experiment, before.seed
+            tell_differences(config, self.config)
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
                 logger.cut(pl_module.images_seen)
@@ -55,7 +62,6 @@ class RunRecord(Callback):
                 "samples are drawn from, stay as they are. Type --trainer.callbacks+=EMA"
             )
         self._write(trainer, pl_module)
-        config = Path(trainer.default_root_dir) / "config.yaml"
         if trainer.is_global_zero and not trainer.fast_dev_run and not config.exists():
             config.write_text(self.config)
 

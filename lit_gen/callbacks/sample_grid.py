@@ -11,6 +11,8 @@ from torchvision.utils import save_image
 from lit_gen.errors import UserError
 from lit_gen.pictures import held_out, image_grid, spread
 
+MOST = 10_000  # images in a grid: they are made at once, and shown at once
+
 
 class SampleGrid(Callback):
     """Writes `samples/images_<images seen>.png` from fixed latents, and shows it to the loggers that take images.
@@ -24,8 +26,11 @@ class SampleGrid(Callback):
     """
 
     def __init__(self, every: int = 10_000, n: int = 64, seed: int = 0) -> None:
-        if every < 1 or n < 1:
-            raise UserError(f"SampleGrid: every is {every} and n is {n}, but both need to be at least 1.")
+        if every < 1 or not 1 <= n <= MOST:
+            raise UserError(
+                f"SampleGrid: every is {every} and n is {n}, expected every of at least 1, and n of 1 to {MOST:,}.\n"
+                "Type every: 10_000 and n: 64, say."
+            )
         self.every = every
         self.n = n
         self.seed = seed
