@@ -16,6 +16,8 @@ from lit_gen.metrics.runs import report_folder
 from lit_gen.paths import find_input
 from lit_gen.run_folder import Record, Run, check_links, existing_checkpoint, make_run, new_folder, newest, previous
 
+MOST_IMAGES = 2**53  # a run of a million images a second for 285 years, and what a float can still count
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -104,12 +106,17 @@ def _checked(wish: Wish, checkpoint: Path) -> Path:
         rank_zero_warn(f"{str(error).splitlines()[0]} Taking the checkpoint before it, {before}.")
         checkpoint, held = before, read(before)
     record, images = Record.read(checkpoint.parent), held.get("images_seen", 0)
+    if not isinstance(images, int) or not 0 <= images < MOST_IMAGES:
+        raise UserError(
+            f"{checkpoint} says that it has seen {images!r} images, expected a count from 0 on. It was not written by "
+            "lit_gen, or was changed since: go on from another checkpoint."
+        )
     if wish.fit and wish.max_images and images >= wish.max_images and record and record.status == "finished":
         raise UserError(
             f"{checkpoint} is of a finished run and has seen {images:,} images, model.max_images is "
             f"{wish.max_images:,}: there is nothing left to do.\nType --model.max_images {2 * images} for more."
         )
-    if wish.fit and "optimizer_states" not in held:
+    if wish.fit and not held.get("optimizer_states"):
         raise UserError(
             f"{checkpoint} has no optimizers: it was published, merged, or holds adapters alone, and no run "
             "can go on from it.\nGo on from a run's last.ckpt, or begin a new run from these weights: "

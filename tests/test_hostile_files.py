@@ -144,6 +144,13 @@ def test_a_state_that_no_run_can_be_brought_back_to(trained: Path, harmless: Cal
     state = torch.load(trained / "last.ckpt", weights_only=True)
     torch.save({**state, "loops": {"fit_loop": 5}}, tmp_path / "loops.ckpt")
     more = "--model.max_images=96"
+    for number, (name, value, words) in enumerate([
+        ("images_seen", -5, "has seen -5 images"),
+        ("images_seen", 10**30, "images, expected a count"),
+        ("optimizer_states", [], "has no optimizers"),
+    ]):  # fmt: skip
+        torch.save({**state, name: value}, tmp_path / f"{number}.ckpt")
+        assert words in harmless("fit", *FIT, more, f"--ckpt_path={tmp_path / f'{number}.ckpt'}")
     assert "cannot be brought back" in harmless("fit", *FIT, more, f"--ckpt_path={tmp_path / 'loops.ckpt'}")
 
 
