@@ -120,7 +120,8 @@ class LitGenCLI(LightningCLI):
         files = [Path(str(file)).resolve() for file in self.settings.get("config") or []]
         search_beside(*files)
         self.experiment = self.settings.experiment or (files[0].stem if files else self._nameless())
-        callbacks = self.settings.trainer.callbacks or []
+        chosen = self.settings.trainer.callbacks or []
+        callbacks = [one for one in (chosen if isinstance(chosen, list) else [chosen]) if "class_path" in one]
         put_source(self.settings.pop("source", None), callbacks)
         put_trust(self.settings.pop("trust", False), callbacks, self.line)
         follow_data(self.settings.model, self.settings.data, self.line)
@@ -162,9 +163,9 @@ class LitGenCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer")
-        self._refuse_automatic_options(given)
         if isinstance(given["callbacks"], Callback):  # Lightning takes one in place of a list
             given["callbacks"] = [given["callbacks"]]
+        self._refuse_automatic_options(given)
         _refuse_twins(given["callbacks"] or [])
         bare = processes.probe(given)
         several = bare.num_devices * bare.num_nodes > 1

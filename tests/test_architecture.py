@@ -20,6 +20,7 @@ GROUND = {
     *("freezing", "param_groups", "fronts", "feature_store", "ranks", "transforms", "files", "pages", "shortcuts"),
     *("crops", "duplicates", "contact_sheet", "random_streams", "packages", "yaml_files"),
     *("checkpoint_file", "checkpoint_content", "interruption", "slurm", "console", "optimizers"),
+    "resume_checks",
 }
 MAY_IMPORT = {
     "networks": {"networks"},
