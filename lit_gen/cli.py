@@ -46,12 +46,10 @@ from lit_gen.structure import recorded
 from lit_gen.yaml_files import MODE, load_yaml
 
 FROM_CHECKPOINT = f"{FromCheckpoint.__module__}.{FromCheckpoint.__qualname__}"
-
-
-AUTOMATIC_ALONE = (
+AUTOMATIC_ALONE = {  # Lightning's callbacks that take the optimizer for one
     *("BatchSizeFinder", "LearningRateFinder", "GradientAccumulationScheduler", "StochasticWeightAveraging"),
     "ModelPruning",
-)
+}
 
 
 class Parser(LightningArgumentParser):
@@ -193,9 +191,10 @@ class LitGenCLI(LightningCLI):
 
     def _refuse_automatic_options(self, given: dict[str, Any]) -> None:
         """Lightning's own refusal does not know where a model with several optimizers has these options."""
-        if "true" in str(given["precision"]) and given["precision"] != "32-true":
+        precision = str(given["precision"])
+        if precision == "64" or (precision.endswith("-true") and precision != "32-true"):
             raise UserError(
-                f"trainer.precision is {given['precision']}, but latents and losses are of 32 bits here.\nType "
+                f"trainer.precision is {precision}, but latents and losses are of 32 bits here.\nType "
                 "--trainer.precision bf16-mixed, or 16-mixed on a GPU."
             )
         if self.model.automatic_optimization:

@@ -70,6 +70,7 @@ MISTAKES = {
     ),
     "null for a part of a pair": (["--model.generator_optimizer.betas=[0.5, {}]"], ["betas"]),
     "precision of too few bits": (["--trainer.precision=16-true"], ["precision is 16-true", "bf16-mixed"]),
+    "precision of too many bits": (["--trainer.precision=64"], ["precision is 64", "bf16-mixed"]),
     "project that climbs": (["--wandb_project=../x"], ["--wandb_project ../x", "none of /"]),
     "folder with too long a name": (["--trainer.default_root_dir=" + "long/" + "long" * 99], ["too long"]),
     "tuner of one optimizer": (
