@@ -191,12 +191,6 @@ class LitGenCLI(LightningCLI):
 
     def _refuse_automatic_options(self, given: dict[str, Any]) -> None:
         """Lightning's own refusal does not know where a model with several optimizers has these options."""
-        precision = str(given["precision"])
-        if precision == "64" or (precision.endswith("-true") and precision != "32-true"):
-            raise UserError(
-                f"trainer.precision is {precision}, but latents and losses are of 32 bits here.\nType "
-                "--trainer.precision bf16-mixed, or 16-mixed on a GPU."
-            )
         if self.model.automatic_optimization:
             return
         names = [type(callback).__name__ for callback in given["callbacks"] or []]

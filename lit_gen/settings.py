@@ -50,6 +50,12 @@ def check_settings(settings: Any) -> None:
         raise UserError(
             f"--wandb_project {project}: expected 1 to 128 characters, and none of / \\ # ? % :\nType lit_gen, say."
         )
+    precision = str(settings.trainer.precision)
+    if precision == "64" or (precision.endswith("-true") and precision != "32-true"):
+        raise UserError(
+            f"trainer.precision is {precision}, but latents and losses are of 32 bits here.\nType "
+            "--trainer.precision bf16-mixed, or 16-mixed on a GPU."
+        )
     every = settings.trainer.check_val_every_n_epoch
     if every is not None and every < 1:
         raise UserError(

@@ -24,7 +24,7 @@ def put_source(source: str | None, callbacks: Sequence[Any]) -> None:
     """
     if source is None:
         return
-    loading = [one for one in callbacks if one["class_path"].rpartition(".")[2] == "LoadWeights"]
+    loading = _loading(callbacks)
     if len(loading) != 1:
         raise UserError(
             f"--source {source}: found {len(loading)} LoadWeights among the callbacks, expected one to tell.\nType "
@@ -47,16 +47,22 @@ def put_trust(trust: bool, callbacks: Sequence[Any], line: Sequence[str]) -> Non
     Raises:
         UserError: It was a file that said so.
     """
-    loading = [one for one in callbacks if one["class_path"].rpartition(".")[2] == "LoadWeights"]
-    if trust or any(one["init_args"].get("trust") for one in loading):
-        if not any(word.partition("=")[0].rpartition(".")[2].lstrip("-") == "trust" for word in line):
-            raise UserError(
-                "LoadWeights: found trust: true in a file, but a pickle can run any code with your rights, so that "
-                "only you can say so.\nTake it out of the file. If you trust whoever made the source with your whole "
-                "account, type --trust true."
-            )
-        for one in loading:
-            one["init_args"]["trust"] = True
+    loading = _loading(callbacks)
+    if not trust and not any(one["init_args"].get("trust") for one in loading):
+        return
+    if not any(word.partition("=")[0].rpartition(".")[2].lstrip("-") == "trust" for word in line):
+        raise UserError(
+            "LoadWeights: found trust: true in a file, but a pickle can run any code with your rights, so that only you "
+            "can say so.\nTake it out of the file. If you trust whoever made the source with your whole account, type "
+            "--trust true."
+        )
+    for one in loading:
+        one["init_args"]["trust"] = True
+
+
+def _loading(callbacks: Sequence[Any]) -> list[Any]:
+    """Settings of those callbacks that load weights."""
+    return [one for one in callbacks if one["class_path"].rpartition(".")[2] == "LoadWeights"]
 
 
 def follow_data(model: Any, data: Any, line: Sequence[str]) -> None:
