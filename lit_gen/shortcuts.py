@@ -52,9 +52,9 @@ def put_trust(trust: bool, callbacks: Sequence[Any], line: Sequence[str]) -> Non
         return
     if not any(word.partition("=")[0].rpartition(".")[2].lstrip("-") == "trust" for word in line):
         raise UserError(
-            "LoadWeights: found trust: true in a file, but a pickle can run any code with your rights, so that only you "
-            "can say so.\nTake it out of the file. If you trust whoever made the source with your whole account, type "
-            "--trust true."
+            "LoadWeights: found trust: true in a file, but a pickle can run any code with your rights, so that only "
+            "you can say so.\nTake it out of the file. If you trust whoever made the source with your whole account, "
+            "type --trust true."
         )
     for one in loading:
         one["init_args"]["trust"] = True
