@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -32,13 +33,56 @@ def unbuildable(error: BaseException) -> UserError | None:
     return None
 
 
-def out_of_memory(error: BaseException) -> bool:
+def behind_run(error: BaseException, checkpoint: str | None) -> UserError | None:
+    """A user's error for what ended a run that went on from `checkpoint`, if from any; None where it is a bug's."""
+    said = str(error)
+    if checkpoint and said.startswith("Error(s) in loading state_dict"):
+        return UserError(_mismatch(said, checkpoint))
+    if checkpoint and said.startswith("loaded state dict"):  # of an optimizer
+        return UserError(
+            f"{checkpoint} holds optimizers with other groups of parameters, expected those of this run.\n"
+            "Resume with the Phases and LayerRates that it began with."
+        )
+    if "returned nan values in its" in said:  # what detect_anomaly ends in
+        return UserError(
+            f"The training has broken: {said.splitlines()[0]}\nThe lines above say where in the forward pass. Type "
+            "lower learning rates, or resume from the last checkpoint."
+        )
+    if isinstance(error, ModuleNotFoundError) and error.name is None:  # of a callback that wants a package
+        return UserError(said)
+    if _out_of_memory(error):
+        why = next(iter(said.splitlines()), "none left")
+        return UserError(
+            f"There is not memory enough for this ({why}).\nType a smaller --data.batch_size, or smaller networks and "
+            "images."
+        )
+    if checkpoint and _restored(error):
+        return UserError(
+            f"{checkpoint} holds a state that this run cannot be brought back to ({type(error).__name__}: {said}).\n"
+            "Resume from another one, with the configuration of its run."
+        )
+    return None
+
+
+def _mismatch(said: str, checkpoint: str) -> str:
+    """What a checkpoint of another architecture is answered with: the first of many lines tell it."""
+    lines = said.splitlines()[1:]
+    shown = "\n".join(lines[:3]) + (f"\n\t... and {len(lines) - 3} more" if len(lines) > 3 else "")
+    config = Path(checkpoint).with_name("config.yaml")
+    return f"{checkpoint} does not fit the model of this configuration:\n{shown}\n" + (
+        f"Resume with the configuration of its own run: --config {config}"
+        if config.exists()
+        else "Give --model.* the values that it was trained with."
+    )
+
+
+def _out_of_memory(error: BaseException) -> bool:
     """Whether there was not memory enough, on a processor or on a GPU."""
     words = ("can't allocate memory", "out of memory", "Storage size calculation overflowed", "Unable to allocate")
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
-def restored(error: BaseException) -> bool:
+def _restored(error: BaseException) -> bool:
     """Whether an error came up while Lightning brought a checkpoint's state back."""
     return any("checkpoint_connector" in frame.f_code.co_filename for frame in _frames(error))
 

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lit_gen import processes, run_lock
-from lit_gen.blame import out_of_memory, restored, unbuildable
+from lit_gen.blame import behind_run, unbuildable
 from lit_gen.callbacks.divergence_watch import DivergenceWatch
 from lit_gen.callbacks.evaluation import Evaluation
 from lit_gen.callbacks.exact_resume import ExactResume
@@ -262,43 +262,10 @@ class LitGenCLI(LightningCLI):
             self._close_loggers("failed")
             if self.trainer.is_global_zero:
                 self.run.discard()
-            if str(error).startswith("Error(s) in loading state_dict"):
-                raise UserError(self._mismatch(error)) from error
-            if str(error).startswith("loaded state dict"):  # of an optimizer
-                raise UserError(
-                    f"{self.run.checkpoint} holds optimizers with other groups of parameters, expected those of this "
-                    "run.\nResume with the Phases and LayerRates that it began with."
-                ) from error
-            if "returned nan values in its" in str(error):  # what detect_anomaly ends in
-                raise UserError(
-                    f"The training has broken: {str(error).splitlines()[0]}\nThe lines above say where in the forward "
-                    "pass. Type lower learning rates, or resume from the last checkpoint."
-                ) from error
-            if isinstance(error, ModuleNotFoundError) and error.name is None:  # of a callback that wants a package
-                raise UserError(str(error)) from error
-            if out_of_memory(error):
-                why = next(iter(str(error).splitlines()), "none left")
-                raise UserError(
-                    f"There is not memory enough for this ({why}).\nType a smaller --data.batch_size, or smaller "
-                    "networks and images."
-                ) from error
-            if self.run.checkpoint and restored(error):
-                raise UserError(
-                    f"{self.run.checkpoint} holds a state that this run cannot be brought back to "
-                    f"({type(error).__name__}: {error}).\nResume from another one, with the configuration of its run."
-                ) from error
-            raise
-
-    def _mismatch(self, error: BaseException) -> str:
-        """What a checkpoint of another architecture is answered with: the first of many lines tell it."""
-        lines = str(error).splitlines()[1:]
-        shown = "\n".join(lines[:3]) + (f"\n\t... and {len(lines) - 3} more" if len(lines) > 3 else "")
-        config = Path(self.run.checkpoint).with_name("config.yaml")
-        return f"{self.run.checkpoint} does not fit the model of this configuration:\n{shown}\n" + (
-            f"Resume with the configuration of its own run: --config {config}"
-            if config.exists()
-            else "Give --model.* the values that it was trained with."
-        )
+            mistake = behind_run(error, self.run.checkpoint)
+            if mistake is None:
+                raise
+            raise mistake from error
 
     def after_fit(self) -> None:
         """Closes W&B first, so that where to look is the last thing said."""
